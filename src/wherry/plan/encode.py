@@ -1,0 +1,145 @@
+"""Build a plan and turn it into bytes.
+
+Layout, little endian, every section aligned to 8:
+
+    header    magic u32, version u16, programs u16, size u32, crc32 u32 (of all that follows the header)
+    programs  per program: id u32, steps u32, offset u32, size u32
+    steps     per step: code u16, arguments u16, label u32 (offset of a text), then u64 per argument
+    blob      texts (NUL-terminated) and bytes; a text or bytes argument is offset | length << 32, offsets
+              from the start of the plan; an absent text is all ones; a list is its texts one after
+              another, each with its NUL, the length counting all
+"""
+
+from __future__ import annotations
+
+from struct import pack
+from zlib import crc32
+
+from .instructions import BY_NAME, MAGIC, VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Argument = int | str | bytes | None | Sequence[str]
+
+ABSENT = 0xFFFFFFFFFFFFFFFF
+HEADER_BYTES = 16
+
+
+class Program:
+    """The steps of one process. `where` of a step is the place in the user's document that asked for it."""
+
+    __slots__ = ("id", "steps")
+
+    def __init__(self, program_id: int) -> None:
+        self.id = program_id
+        self.steps: list[tuple[str, str, tuple[Argument, ...]]] = []
+
+    def emit(self, name: str, *arguments: Argument, where: str = "") -> None:
+        """Append a step. Its arguments are checked when the plan is encoded."""
+        self.steps.append((name, where, arguments))
+
+
+class Plan:
+    """Programs by their number (`instructions.HOST` …), made on first use."""
+
+    __slots__ = ("programs",)
+
+    def __init__(self) -> None:
+        self.programs: dict[int, Program] = {}
+
+    def program(self, program_id: int) -> Program:
+        """The program with this number."""
+        found = self.programs.get(program_id)
+        if found is None:
+            found = self.programs[program_id] = Program(program_id)
+        return found
+
+    def encode(self) -> bytes:
+        """The plan's bytes. Raises ValueError for a step whose arguments do not fit its instruction."""
+        programs = [self.programs[key] for key in sorted(self.programs)]
+        sizes = [sum([8 + 8 * len(step[2]) for step in program.steps]) for program in programs]
+        table_at = HEADER_BYTES
+        steps_at = table_at + 16 * len(programs)
+        blob = _Blob(steps_at + sum(sizes))
+        table = b""
+        body = []
+        at = steps_at
+        for program, size in zip(programs, sizes, strict=True):
+            table += pack("<4I", program.id, len(program.steps), at, size)
+            at += size
+            for name, where, arguments in program.steps:
+                body.append(_encode_step(name, where, arguments, blob))
+        rest = table + b"".join(body) + blob.bytes()
+        size = HEADER_BYTES + len(rest)
+        return pack("<IHHII", MAGIC, VERSION, len(programs), size, crc32(rest)) + rest
+
+
+class _Blob:
+    """Texts and bytes, each stored once."""
+
+    __slots__ = ("at", "known", "parts")
+
+    def __init__(self, start: int) -> None:
+        self.at = start
+        self.parts: list[bytes] = []
+        self.known: dict[bytes, int] = {}
+
+    def add(self, data: bytes, length: int) -> int:
+        """Reference (offset | length << 32) to `data`, of which `length` bytes count."""
+        offset = self.known.get(data)
+        if offset is None:
+            offset = self.known[data] = self.at
+            padded = data + bytes(-len(data) % 8)
+            self.parts.append(padded)
+            self.at += len(padded)
+        return offset | length << 32
+
+    def bytes(self) -> bytes:
+        return b"".join(self.parts)
+
+
+def _encode_step(name: str, where: str, arguments: tuple[Argument, ...], blob: _Blob) -> bytes:
+    instruction = BY_NAME[name]
+    kinds = instruction.kinds
+    if len(kinds) != len(arguments):
+        raise ValueError(f"{name}: {len(arguments)} arguments, not {len(kinds)}")
+    label = blob.add(where.encode("utf-8", "surrogateescape") + b"\0", 0)
+    words = [_encode_argument(name, kind, value, blob) for kind, value in zip(kinds, arguments, strict=True)]
+    return pack(f"<HHI{len(words)}Q", instruction.code, len(words), label & 0xFFFFFFFF, *words)
+
+
+def _encode_argument(name: str, kind: str, value: Argument, blob: _Blob) -> int:
+    if kind == "s":
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: text expected, not {value!r}")
+        return _text(name, value, blob)
+    if kind in "uif":
+        if not isinstance(value, int):
+            raise ValueError(f"{name}: number expected, not {value!r}")
+        return value & ABSENT
+    if kind == "o":
+        if value is None:
+            return ABSENT
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: text expected, not {value!r}")
+        return _text(name, value, blob)
+    if kind == "b":
+        if not isinstance(value, bytes):
+            raise ValueError(f"{name}: bytes expected, not {value!r}")
+        return blob.add(value, len(value))
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name}: list of texts expected, not {value!r}")
+    for text in value:
+        if "\0" in text:
+            raise ValueError(f"{name}: NUL inside {text!r}")
+    data = b"".join([text.encode("utf-8", "surrogateescape") + b"\0" for text in value])
+    return blob.add(data, len(data))
+
+
+def _text(name: str, value: str, blob: _Blob) -> int:
+    if "\0" in value:
+        raise ValueError(f"{name}: NUL inside {value!r}")
+    data = value.encode("utf-8", "surrogateescape")
+    return blob.add(data + b"\0", len(data))

@@ -24,7 +24,7 @@ def decode(data: bytes) -> Plan:
         raise _damaged("it does not begin with the plan's mark")
     if version != VERSION:
         raise _damaged(f"its version is {version}, this program reads {VERSION}")
-    if size != len(data) or checksum != crc32(data[HEADER_BYTES:]):
+    if size != len(data) or checksum != crc32(data[HEADER_BYTES:], crc32(data[: HEADER_BYTES - 4])):
         raise _damaged("its checksum does not match")
     plan = Plan()
     for index in range(count):

@@ -2,7 +2,7 @@
 
 Layout, little endian, every section aligned to 8:
 
-    header    magic u32, version u16, programs u16, size u32, crc32 u32 (of all that follows the header)
+    header    magic u32, version u16, programs u16, size u32, crc32 u32 (of everything but itself)
     programs  per program: id u32, steps u32, offset u32, size u32
     steps     per step: code u16, arguments u16, label u32 (offset of a text), then u64 per argument
     blob      texts (NUL-terminated) and bytes; a text or bytes argument is offset | length << 32, offsets
@@ -73,7 +73,8 @@ class Plan:
                 body.append(_encode_step(name, where, arguments, blob))
         rest = table + b"".join(body) + blob.bytes()
         size = HEADER_BYTES + len(rest)
-        return pack("<IHHII", MAGIC, VERSION, len(programs), size, crc32(rest)) + rest
+        head = pack("<IHHI", MAGIC, VERSION, len(programs), size)
+        return head + pack("<I", crc32(rest, crc32(head))) + rest
 
 
 class _Blob:

@@ -1,4 +1,4 @@
-/* Generated from src/wherry/plan/instructions.py by `python -m wherry.plan.header`. Do not edit. */
+/* Generated from wherry/plan/instructions.py by `python -m wherry.plan.header`. Do not edit. */
 #pragma once
 
 #define PLAN_MAGIC 0x4E4C5057u

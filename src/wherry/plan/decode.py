@@ -66,4 +66,6 @@ def _argument(data: bytes, kind: str, word: int) -> Argument:
 
 
 def _damaged(why: str) -> WherryError:
-    return WherryError(DATA_LOSS, f"damaged launch plan: {why}", hint="delete the container and create it again")
+    return WherryError(
+        DATA_LOSS, f"damaged launch plan: {why}", hint="delete the container and create it again"
+    )

@@ -7,12 +7,16 @@ import sys
 from . import instructions as table
 
 _SLOTS = ("ROOT", "PROC", "FIFO", "CONSOLE_SOCKET", "SECCOMP_SOCKET", "PIDFD_SOCKET", "TARGET", "CGROUP")
+_FLAGS = (
+    "WRITE_", "CGROUP_", "HOOK_", "KIND_", "MOUNT_", "ATTACH_", "TREE_", "ATTR_", "ROOT_",
+    "PIVOT_", "CONSOLE_", "CHDIR_", "EXEC_",
+)  # fmt: skip
 
 
 def header() -> str:
     """The text of the C header."""
     lines = [
-        "/* Generated from src/wherry/plan/instructions.py by `python -m wherry.plan.header`. Do not edit. */",
+        "/* Generated from wherry/plan/instructions.py by `python -m wherry.plan.header`. Do not edit. */",
         "#pragma once",
         "",
         f"#define PLAN_MAGIC 0x{table.MAGIC:08X}u",
@@ -25,12 +29,10 @@ def header() -> str:
     lines.append("enum {")
     lines += [f"\tPROGRAM_{name} = {number}," for number, name in enumerate(table.PROGRAMS)]
     lines += [f"\tPROGRAM_COUNT = {len(table.PROGRAMS)}", "};", ""]
-    prefixes = ("WRITE_", "CGROUP_", "HOOK_", "KIND_", "MOUNT_", "ATTACH_", "TREE_", "ATTR_", "ROOT_")
-    prefixes += ("PIVOT_", "CONSOLE_", "CHDIR_", "EXEC_")
     flags = [
         (name, value)
         for name, value in vars(table).items()
-        if name.startswith(prefixes) and isinstance(value, int) and name not in _SLOTS
+        if name.startswith(_FLAGS) and isinstance(value, int) and name not in _SLOTS
     ]
     lines += [f"#define PLAN_{name} {value}" for name, value in flags]
     lines += ["", "/* INSTRUCTION(code, name, argument kinds) */", "#define INSTRUCTIONS(INSTRUCTION) \\"]

@@ -133,6 +133,7 @@ _TABLE = (
     (59, "READONLY", "path:s", "Bind a path onto itself read-only; a missing path is no error."),
     (60, "PIVOT", "how:u", "Enter ROOT and drop the old root."),
     (61, "CONSOLE", "socket:f width:u height:u uid:i gid:i flags:u", "Open a terminal in the container's devpts, make it stdio and controlling, send the master."),
+    (63, "ROOTFS_MOUNT", "type:s path:s options:l data:s base:s", "Mount the root file system (an engine's overlay) on a host path in this namespace, before ROOTFS: fsopen with each option in turn (lowerdir+=…), else mount(2) with data, relative to base."),
     # Process attributes; in HOST they apply to the child, elsewhere to the process itself
     (70, "RLIMIT", "resource:u soft:u hard:u", "prlimit."),
     (71, "OOM_SCORE", "value:i flags:u", "oom_score_adj; WRITE_BEST_EFFORT allowed."),

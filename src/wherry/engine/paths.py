@@ -1,0 +1,34 @@
+"""Where the engine keeps what does not outlive a boot."""
+
+from __future__ import annotations
+
+import os
+
+
+def run_root() -> str:
+    """`$WHERRY_RUN_ROOT`, else `/run/wherry`, rootless `$XDG_RUNTIME_DIR/wherry` (or a private folder in /tmp)."""
+    given = os.environ.get("WHERRY_RUN_ROOT")
+    if given:
+        return given
+    if real_uid() == 0:
+        return "/run/wherry"
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return os.path.join(base, "wherry") if base else f"/tmp/wherry-run-{real_uid()}"
+
+
+def real_uid() -> int:
+    """The user on whose behalf this runs: inside the rootless user namespace uid 0 is not the host's root."""
+    return int(os.environ.get("WHERRY_ROOTLESS_UID", "") or os.geteuid())
+
+
+def in_user_namespace() -> bool:
+    """Whether this process was started by the rootless re-execution."""
+    return "WHERRY_ROOTLESS_UID" in os.environ
+
+
+def make_private(directory: str) -> str:
+    """Make a folder only its owner can enter. Raises OSError when it belongs to someone else."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    if os.stat(directory, follow_symlinks=False).st_uid not in (os.geteuid(), 0):
+        raise PermissionError(f"{directory} belongs to another user")
+    return directory

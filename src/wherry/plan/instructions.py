@@ -30,7 +30,7 @@ META, HOST, STAGE, INIT, START, PAUSE, RESUME, DELETE = range(8)
 PROGRAMS = ("META", "HOST", "STAGE", "INIT", "START", "PAUSE", "RESUME", "DELETE")
 
 # Slots with a fixed meaning; the compiler hands out the others from FIRST_FREE up.
-SLOTS = 64
+SLOTS = 250
 NONE = 255
 ROOT, PROC, FIFO, CONSOLE_SOCKET, SECCOMP_SOCKET, PIDFD_SOCKET, TARGET, CGROUP = range(8)
 FIRST_FREE = 8
@@ -47,6 +47,7 @@ HOOK_WARN = 1  # a failure is reported and ignored (poststop)
 KIND_DIRECTORY, KIND_FILE, KIND_LIKE_SOURCE = 0, 1, 2
 MOUNT_COPY_UP = 1  # tmpfs: start with a copy of what the target directory holds
 MOUNT_REAL_DIRECTORY = 2  # procfs, sysfs: no component of the target may be a symbolic link
+MOUNT_KEEP_MODE = 8  # tmpfs: the mode of the target as it was, unless data has a mode=
 MOUNT_MAY_BIND = 4  # EPERM: bind the host's `source` recursively instead (sysfs, procfs, cgroup2, mqueue)
 ATTACH_NOFOLLOW = 1  # do not follow a symbolic link in the last component of the target
 ATTACH_COPY_SYMLINK = 2  # when the source is a symbolic link, make the same link instead of a mount
@@ -109,6 +110,7 @@ _TABLE = (
     (36, "SAVE_STATE", "", "HOST: write state.json (pid, start time, creation time) atomically."),
     (37, "PID_FILE", "path:s", "HOST: write the child's pid atomically."),
     (38, "PIDFD_SEND", "slot:f", "HOST: send the child's pidfd over the socket."),
+    (39, "PIDFD", "slot:f pid:u start_time:u", "HOST: open a pidfd of a running process, checking its start time (/proc/PID/stat): gone or another is `container not running`."),
     # Namespaces
     (40, "SETNS", "slot:f flags:u", "Join a namespace (or, by a pidfd, several); flags are the CLONE_NEW* expected."),
     (41, "UNSHARE", "flags:u", "unshare."),
@@ -120,6 +122,7 @@ _TABLE = (
     (47, "NETLINK", "messages:b", "Send each rtnetlink request in this namespace and check its acknowledgement; an all-ones interface index in ifi_index means loopback."),
     (48, "NETDEV", "name:s new_name:s", "HOST: move a network device with its permanent global addresses into the child's network namespace, rename and set it up."),
     (49, "SYSCTL", "path:s value:s", "Write PROC/sys/<path>, path with slashes."),
+    (64, "USERNS", "slot:f uid_map:s gid_map:s", "HOST: a user namespace with these maps, for id-mapped mounts: of a short-lived child."),
     # Mounts
     (50, "PROPAGATION", "path:s flags:u", "mount(2) propagation on a host path, before the root is entered."),
     (51, "ROOTFS", "path:s flags:u", "Open the root directory into ROOT, following links once."),

@@ -1,0 +1,82 @@
+"""The folder in which a container's monitor says what it does: `<run root>/containers/<id>`."""
+
+from __future__ import annotations
+
+import os
+
+from wherry.oci.json_text import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class MonitorFolder:
+    """Reads the monitor's files; the only file written here is `stopped`."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, run_root: str, container_id: str) -> None:
+        self.path = os.path.join(run_root, "containers", container_id)
+
+    def make(self) -> None:
+        """Make the folder, without what an earlier life of the container left in it."""
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        self._clear()
+
+    def remove(self) -> None:
+        """Remove the folder; a missing one is no error."""
+        try:
+            self._clear()
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            pass
+
+    def _clear(self) -> None:
+        for name in os.listdir(self.path):
+            os.unlink(os.path.join(self.path, name))
+
+    @property
+    def socket(self) -> str:
+        """The attach socket."""
+        return os.path.join(self.path, "attach.sock")
+
+    def monitor_alive(self) -> bool:
+        """Whether a monitor holds its lock."""
+        import fcntl
+
+        try:
+            descriptor = os.open(os.path.join(self.path, "monitor.lock"), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def forbid_restart(self) -> None:
+        """Leave the mark that ends the restart policy."""
+        os.close(os.open(os.path.join(self.path, "stopped"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def exit_record(self) -> dict[str, Any] | None:
+        """The last exit, None when the container has not ended yet."""
+        return self._read("exit.json")
+
+    def live_record(self) -> dict[str, Any] | None:
+        """The monitor's own account: containerPid, status, startedAt, restarts."""
+        return self._read("monitor.json")
+
+    def health_record(self) -> dict[str, Any] | None:
+        """The last health checks, None without any."""
+        return self._read("health.json")
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            with open(os.path.join(self.path, name), "rb") as file:
+                record: dict[str, Any] = loads(file.read())
+        except FileNotFoundError:
+            return None
+        return record

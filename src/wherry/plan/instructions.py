@@ -95,11 +95,13 @@ _TABLE = (
     (19, "PROCFS", "", "Open the private procfs into PROC: fsopen, else a verified /proc."),
     # Control groups (paths are host paths)
     (20, "CGROUP_DIR", "slot:f path:s flags:u", "Make a control group with its parents and open it."),
-    (21, "CGROUP_ENTER", "slot:f", "Move the child into the control group; an empty slot is passed over."),
+    (21, "CGROUP_ENTER", "slot:f", "HOST: move the child into the group, unless CLONE did; INIT, STAGE: move oneself. An empty slot is passed over."),
     (22, "CGROUP_KILL", "path:s signal:u", "Signal every process of the group and of those below (cgroup.kill where there)."),
     (23, "CGROUP_REMOVE", "path:s deadline_ms:u", "Kill what is left and remove the group and those below; busy ones are retried until the deadline."),
     (24, "FREEZE", "path:s version:u frozen:u deadline_ms:u", "Freeze or thaw (1: freezer.state, 2: cgroup.freeze) and wait for it."),
     (25, "DEVICE_FILTER", "slot:f program:b", "Load an eBPF device program and attach it to the v2 group, replacing an older one."),
+    (26, "CGROUP_CONTROLLERS", "path:s names:s", "v2: enable these controllers for the children of a group, making it if missing; a refusal shows when a limit is written."),
+    (27, "CGROUP_OWN", "slot:f uid:u files:l", "Give the group's directory and those of the files that it has to a user."),
     # Processes
     (30, "CLONE", "program:u flags:u cgroup:f", "clone3 a child that runs the program; into the v2 group if a slot is given and the kernel can."),
     (31, "ADOPT", "", "HOST: take over the pid of INIT that STAGE cloned (CLONE_PARENT) and reap STAGE."),

@@ -1,0 +1,277 @@
+"""One container, as a value to act on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from wherry.errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, WherryError
+from wherry.oci.json_text import loads
+
+from . import records
+from .monitor_folder import MonitorFolder
+from .processes import boot_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from .attach import AttachClient
+    from .engine import Engine
+    from .execution import ExecResult
+    from .logs import LogLine
+    from .records import Record
+
+
+class Container:
+    """A container of an engine. Facts are read anew at each call; nothing is cached but the record."""
+
+    __slots__ = ("_engine", "_record")
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self._engine = engine
+        self._record = record
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._record.id
+
+    @property
+    def name(self) -> str:
+        """The unique name."""
+        return self._record.name
+
+    @property
+    def record(self) -> Record:
+        """The database's row as it was when this value was made (or `reload`ed)."""
+        return self._record
+
+    @property
+    def folder(self) -> MonitorFolder:
+        """The monitor's folder."""
+        return MonitorFolder(self._engine.run_root, self.id)
+
+    def facts(self) -> dict[str, Any]:
+        """What every start needs: network, ports, restart policy … (see `document.launch_facts`)."""
+        facts: dict[str, Any] = loads(self._record.launch)
+        return facts
+
+    def config(self) -> dict[str, Any]:
+        """The OCI runtime document."""
+        with open(os.path.join(self._engine.folder(self.id), "config.json"), "rb") as file:
+            config: dict[str, Any] = loads(file.read())
+        return config
+
+    def reload(self) -> None:
+        """Read the record again. Raises WherryError (not found) when the container is gone."""
+        self._record = self._engine.records.find(self.id)
+
+    # Looking
+
+    def pid(self) -> int:
+        """Host pid of the container's first process, 0 when none runs."""
+        from .processes import start_time
+
+        state = os.path.join(self._engine.run_root, "runtime", self.id, "state.json")
+        try:
+            with open(state, "rb") as file:
+                known = loads(file.read())
+        except FileNotFoundError:
+            return 0
+        pid = int(known["pid"])
+        return pid if start_time(pid) == known["startTime"] != 0 else 0
+
+    def status(self) -> str:
+        """The docker word for it: created, running, paused, restarting, exited or removing."""
+        state = self._record.state
+        if state != records.STARTED:
+            return "created" if state == records.CREATING else state
+        if self._record.boot != boot_id():
+            return "exited"
+        live = self.folder.live_record() or {}
+        status = str(live.get("status", "created"))
+        if status == "restarting" and self.folder.monitor_alive():
+            return status
+        if self.pid() == 0:
+            return "exited" if status != "created" else "created"
+        return self._frozen() or ("created" if status == "created" else "running")
+
+    def _frozen(self) -> str:
+        from wherry.runtime.api import Runtime
+
+        state = Runtime(os.path.join(self._engine.run_root, "runtime")).state(self.id)
+        return "paused" if state["status"] == "paused" else ""
+
+    def inspect(self) -> dict[str, Any]:
+        """What docker's `inspect` shows."""
+        from .inspect import inspect_container
+
+        self.reload()
+        return inspect_container(self._engine, self)
+
+    # Starting
+
+    def start(self) -> None:
+        """Start the container; one that runs already is left alone. Raises StartFailed (126, 127)."""
+        report = self.launch()
+        if report is None:
+            return
+        try:
+            with self.attach() as client:
+                client.start()
+            report.expect("started")
+        finally:
+            report.close()
+
+    def launch(self) -> Any:
+        """Create the container under a monitor, not yet started; None when it runs already."""
+        descriptor = self._engine.lock(self.id)
+        try:
+            self.reload()
+            if self._record.state == records.STARTED:
+                if self.status() in ("running", "paused", "restarting", "created"):
+                    return None
+                self._engine.fold(self._record)
+            report = self._engine.launch(self._record)
+            self.reload()
+            return report
+        finally:
+            os.close(descriptor)
+
+    def attach(self) -> AttachClient:
+        """A connection to the monitor. Raises WherryError (failed precondition) when there is none."""
+        from .attach import AttachClient
+
+        try:
+            return AttachClient.connect(self.folder.socket)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise WherryError(FAILED_PRECONDITION, f"container {self.name} is not running") from error
+
+    # Ending
+
+    def kill(self, signal_name: str | int = "KILL") -> None:
+        """Send a signal to the first process. Raises WherryError (failed precondition) when it is not running."""
+        number = signal_number(signal_name)
+        pid = self.pid()
+        if pid == 0:
+            raise WherryError(FAILED_PRECONDITION, f"container {self.name} is not running")
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self.folder.forbid_restart()
+        from wherry.runtime.api import Runtime
+
+        Runtime(os.path.join(self._engine.run_root, "runtime")).kill(self.id, number)
+
+    def stop(self, *, timeout_s: float | None = None) -> None:
+        """Ask the first process to end (the image's stop signal), kill it after `timeout_s` (default 10)."""
+        self.reload()
+        if self.status() not in ("running", "paused", "restarting"):
+            return
+        facts = self.facts()
+        patience = facts["stopTimeout"] if timeout_s is None else timeout_s
+        self.folder.forbid_restart()
+        with self.attach() as client:
+            client.forbid_restart()
+            client.kill(signal_number(facts["stopSignal"]))
+            if client.wait(timeout_s=patience) is None:
+                client.kill(signal.SIGKILL)
+                if client.wait(timeout_s=10) is None:
+                    raise WherryError(
+                        INTERNAL,
+                        f"container {self.name} did not end 10 s after SIGKILL",
+                        hint="a process hangs in the kernel",
+                    )
+        self.settle()
+
+    def wait(self) -> int:
+        """Wait for the end; the exit status, 128 + n for a signal, 255 when it was not observed."""
+        self.reload()
+        if self._record.state == records.STARTED:
+            try:
+                with self.attach() as client:
+                    client.wait()
+            except WherryError as error:
+                if error.code != FAILED_PRECONDITION:
+                    raise
+            self.settle()
+        return self._record.exit_code
+
+    def settle(self) -> None:
+        """Fold the end of the container into its record, if it is over."""
+        descriptor = self._engine.lock(self.id)
+        try:
+            record = self._engine.records.get(self.id)
+            if record is not None and record.state == records.STARTED and self.status() == "exited":
+                self._engine.fold(record)
+        finally:
+            os.close(descriptor)
+        record = self._engine.records.get(self.id)
+        if record is not None:
+            self._record = record
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container that does not run, or any with `force`."""
+        descriptor = self._engine.lock(self.id)
+        try:
+            record = self._engine.records.get(self.id)
+            if record is None:
+                return
+            self._record = record
+            status = self.status()
+            if status in ("running", "paused", "restarting") and not force:
+                raise WherryError(
+                    FAILED_PRECONDITION,
+                    f"container {self.name} is {status}",
+                    hint=f"stop it first, or: wherry rm -f {self.name}",
+                )
+            self.folder_forbid()
+            self._engine.discard(self.id)
+        finally:
+            os.close(descriptor)
+
+    def folder_forbid(self) -> None:
+        """Keep a live monitor from restarting what is about to be removed."""
+        if os.path.isdir(self.folder.path):
+            self.folder.forbid_restart()
+
+    # Using
+
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        working_dir: str = "",
+        input: bytes = b"",
+        privileged: bool = False,
+    ) -> ExecResult:
+        """Run a command inside and collect its output. See `execution.ExecRequest` for terminals and streams."""
+        from .execution import ExecRequest
+
+        return ExecRequest(command, env=env, user=user, working_dir=working_dir, privileged=privileged).run(
+            self._engine, self, input=input
+        )
+
+    def logs(self, *, follow: bool = False, tail: int = -1) -> Iterator[LogLine]:
+        """Lines the container wrote, oldest first; `follow` goes on until it ends."""
+        from .logs import read_logs
+
+        return read_logs(self._engine, self, follow=follow, tail=tail)
+
+
+def signal_number(text: str | int) -> int:
+    """The number of `KILL`, `SIGKILL`, `9` or 9. Raises WherryError (invalid argument)."""
+    if isinstance(text, int):
+        return text
+    if text.isdecimal() and 0 < int(text) < 65:
+        return int(text)
+    name = text.upper()
+    name = name if name.startswith("SIG") else "SIG" + name
+    if name.startswith("SIGRTMIN+") and name[9:].isdecimal():
+        return int(signal.SIGRTMIN) + int(name[9:])
+    try:
+        return int(signal.Signals[name])
+    except KeyError:
+        raise WherryError(INVALID_ARGUMENT, f"signal {text!r} is unknown", hint="see signal(7)") from None

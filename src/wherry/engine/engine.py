@@ -1,0 +1,251 @@
+"""The engine: containers over the store, the runtime and the network, with no daemon.
+
+Every method works on the store and the kernel directly. What a killed process left half done is finished or
+undone by the next engine that opens the store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from wherry.errors import FAILED_PRECONDITION, NOT_FOUND, WherryError
+from wherry.oci.json_text import dumps, loads
+from wherry.store import Store
+
+from . import names, paths, records
+from .container import Container
+from .monitor_folder import MonitorFolder
+from .networking import Networking
+from .processes import boot_id, owner_alive, owner_token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from wherry.store.base import ContainerRoot
+    from wherry.store.images import Image
+
+    from .launch import Report
+    from .options import CreateOptions
+    from .records import Record
+
+
+class Engine:
+    """One root directory (images, volumes, containers) and one run root (what does not outlive a boot).
+
+    Safe for several threads and processes at once.
+
+        with Engine.open() as engine:
+            container = engine.run(CreateOptions("debian:bookworm", ["sleep", "60"], name="nap"))
+            print(container.exec(["uname", "-a"]).output)
+            container.remove(force=True)
+    """
+
+    __slots__ = ("networking", "records", "run_root", "store")
+
+    def __init__(self, store: Store, run_root: str) -> None:
+        self.store = store
+        self.run_root = run_root
+        self.records = records.Records(store.database)
+        self.networking = Networking(store.database, run_root)
+
+    @classmethod
+    def open(cls, root: str | None = None, *, run_root: str = "") -> Engine:
+        """Open (and make, the first time) the engine's folders, and settle what was interrupted."""
+        engine = cls(Store.open(root), paths.make_private(run_root or paths.run_root()))
+        engine.settle()
+        return engine
+
+    def close(self) -> None:
+        """Close the store. Containers run on."""
+        self.store.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Finding
+
+    def get(self, name_or_id: str) -> Container:
+        """A container by name, id or start of its id. Raises WherryError (not found)."""
+        return Container(self, self.records.find(name_or_id))
+
+    def list(self, *, every: bool = False) -> list[Container]:
+        """Running containers, or `every` one, newest first."""
+        containers = [Container(self, record) for record in self.records.list()]
+        return [c for c in containers if every or c.status() in ("running", "paused", "restarting")]
+
+    # Making
+
+    def run(self, options: CreateOptions) -> Container:
+        """Create a container and start it."""
+        container = self.create(options)
+        try:
+            container.start()
+        except BaseException:
+            if options.remove:
+                container.remove(force=True)
+            raise
+        return container
+
+    def create(self, options: CreateOptions) -> Container:
+        """Make a container from an image that is pulled if it is not here. Raises WherryError, leaving nothing."""
+        options.check()
+        image = self.image(options.image)
+        container_id = names.new_id()
+        self.records.insert(
+            container_id=container_id,
+            name=options.name or names.new_name(),
+            image=options.image,
+            image_id=image.id,
+            created_ns=time.time_ns(),
+            owner=owner_token(),
+        )
+        try:
+            root = self.store.snapshots.create(container_id, image.chain_id)
+            os.makedirs(self.folder(container_id), mode=0o700)
+            launch = self._write_document(container_id, options, image, root)
+            self.records.update(container_id, state=records.CREATED, launch=dumps(launch))
+        except BaseException:
+            self.discard(container_id)
+            raise
+        return self.get(container_id)
+
+    def image(self, name: str) -> Image:
+        """A local image, pulled when it is missing."""
+        try:
+            return self.store.images.find(name)
+        except WherryError as error:
+            if error.code != NOT_FOUND:
+                raise
+        from wherry.transfer import pull
+
+        return pull(self.store, name)
+
+    def folder(self, container_id: str) -> str:
+        """The engine's own durable folder of a container: document, name files, log."""
+        return os.path.join(self.store.root, "engine", container_id)
+
+    def _write_document(
+        self, container_id: str, options: CreateOptions, image: Image, root: ContainerRoot
+    ) -> dict[str, Any]:
+        from .document import launch_facts, write_config
+
+        write_config(self, container_id, options, self.store.images.config(image), root)
+        return launch_facts(options, self.store.images.config(image))
+
+    # Starting, ending
+
+    def launch(self, record: Record) -> Report:
+        """Connect the network and hand the container to a new monitor, up to `created`."""
+        from .starting import start_monitor
+
+        return start_monitor(self, record, loads(record.launch))
+
+    def lock(self, container_id: str) -> int:
+        """Take the container's lock; closing the descriptor releases it."""
+        folder = os.path.join(self.run_root, "locks")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor = os.open(os.path.join(folder, container_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+
+    def fold(self, record: Record) -> None:
+        """Carry the end of a started container over into the record, and take its network down. Idempotent."""
+        folder = MonitorFolder(self.run_root, record.id)
+        ended = folder.exit_record() or {}
+        if loads(record.launch).get("network") == "bridge":
+            self.networking.detach(record.id)
+        self.delete_runtime_state(record.id)
+        self.records.update(
+            record.id,
+            state=records.EXITED,
+            exit_code=int(ended.get("exitCode", 255)),
+            oom_killed=int(bool(ended.get("oomKilled"))),
+            restarts=int(ended.get("restarts", 0)),
+            started_at=ended.get("startedAt") or record.started_at,
+            finished_at=ended.get("finishedAt") or "",
+            error=ended.get("error") or ("" if ended else "the end was not observed: monitor or machine went down"),
+        )
+        folder.remove()
+
+    def delete_runtime_state(self, container_id: str) -> None:
+        """Remove the runtime's state folder with all it stands for (processes, cgroups)."""
+        state_root = os.path.join(self.run_root, "runtime")
+        if os.path.isdir(os.path.join(state_root, container_id)):
+            from wherry.runtime.api import Runtime
+
+            Runtime(state_root).delete(container_id, force=True)
+
+    def discard(self, container_id: str) -> None:
+        """Remove a container and everything of it, whatever exists. Idempotent."""
+        self.records.update(container_id, state=records.REMOVING)
+        self.delete_runtime_state(container_id)
+        self.networking.detach(container_id)
+        self.store.snapshots.remove(container_id)
+        MonitorFolder(self.run_root, container_id).remove()
+        folder = self.folder(container_id)
+        if os.path.isdir(folder):
+            for name in os.listdir(folder):
+                os.unlink(os.path.join(folder, name))
+            os.rmdir(folder)
+        self.records.delete(container_id)
+        lock = os.path.join(self.run_root, "locks", container_id)
+        if os.path.exists(lock):
+            os.unlink(lock)
+
+    def settle(self) -> None:
+        """Finish or undo what killed processes, dead monitors or a reboot left."""
+        for record in self.records.unsettled():
+            if record.state == records.STARTED:
+                if self._is_over(record):
+                    self._settle_started(record)
+            elif record.state == records.REMOVING or not owner_alive(record.owner):
+                self.discard(record.id)
+
+    def _is_over(self, record: Record) -> bool:
+        if record.boot != boot_id():
+            return True
+        folder = MonitorFolder(self.run_root, record.id)
+        if folder.monitor_alive():
+            return False
+        ended = folder.exit_record()
+        if ended is not None and ended.get("final"):
+            return True
+        return Container(self, record).pid() == 0 and not owner_alive(record.owner)
+
+    def _settle_started(self, record: Record) -> None:
+        descriptor = self.lock(record.id)
+        try:
+            current = self.records.get(record.id)
+            if current is None or current.state != records.STARTED or not self._is_over(current):
+                return
+            self.fold(current)
+            if loads(current.launch).get("remove"):
+                self.discard(current.id)
+        finally:
+            os.close(descriptor)
+
+    # Images
+
+    def remove_image(self, name: str, *, force: bool = False) -> Any:
+        """Untag or remove an image. Raises WherryError (failed precondition) while a container uses it."""
+        image = self.store.images.find(name)
+        users = [record for record in self.records.list() if record.image_id == image.id]
+        if users and (len(image.names) <= 1 or name == image.id):
+            if not force:
+                raise WherryError(
+                    FAILED_PRECONDITION,
+                    f"image {name} is in use by container {users[0].id[:12]} ({users[0].name})",
+                    hint=f"first: wherry rm {users[0].name}",
+                )
+            for record in users:
+                Container(self, record).remove(force=True)
+        return self.store.images.remove(name, force=force)

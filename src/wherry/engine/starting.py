@@ -1,0 +1,100 @@
+"""One start of a container: network, name files, plan, monitor."""
+
+from __future__ import annotations
+
+import os
+
+from wherry.oci.json_text import loads
+
+from . import launch, paths, records
+from .monitor_folder import MonitorFolder
+from .networking import write_name_files
+from .processes import boot_id, owner_token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .engine import Engine
+    from .launch import Report
+    from .records import Record
+
+
+def start_monitor(engine: Engine, record: Record, facts: dict[str, Any]) -> Report:
+    """Hand the container to a new monitor, which has created it when this returns.
+
+    The record says `started` before anything exists, so whoever finds it after a kill can settle it. Raises
+    StartFailed, with the network taken down and the record saying `exited`.
+    """
+    engine.records.update(record.id, state=records.STARTED, boot=boot_id(), owner=owner_token())
+    try:
+        return _start(engine, record, facts)
+    except BaseException as error:
+        failed = engine.records.get(record.id) or record
+        engine.fold(failed)
+        status = error.exit_status if isinstance(error, launch.StartFailed) else 125
+        engine.records.update(record.id, exit_code=status, error=str(error))
+        raise
+
+
+def _start(engine: Engine, record: Record, facts: dict[str, Any]) -> Report:
+    folder = MonitorFolder(engine.run_root, record.id)
+    folder.make()
+    engine_folder = engine.folder(record.id)
+    with open(os.path.join(engine_folder, "config.json"), "rb") as file:
+        config: dict[str, Any] = loads(file.read())
+    bridged = facts["network"] == "bridge" and not paths.in_user_namespace()
+    attachment = engine.networking.attach(record.id, facts["ports"]) if bridged else None
+    write_name_files(engine_folder, config["hostname"], attachment, host_network=facts["network"] == "host")
+    prepared = launch.prepare(
+        config,
+        record.id,
+        run_root=engine.run_root,
+        root=engine.store.snapshots.get(record.id),
+        bundle=engine_folder,
+        init=facts["init"],
+    )
+    report = launch.spawn_monitor(
+        prepared,
+        record.id,
+        run_root=engine.run_root,
+        folder=folder,
+        arguments=_monitor_arguments(engine, record, facts),
+    )
+    try:
+        report.expect("created")
+    except BaseException:
+        report.close()
+        raise
+    return report
+
+
+def _monitor_arguments(engine: Engine, record: Record, facts: dict[str, Any]) -> list[str]:
+    arguments = ["--delete"]
+    if facts["tty"]:
+        arguments.append("--tty")
+    if facts["stdin"]:
+        arguments += ["--stdin", "--stdin-once"]
+    if facts["logDriver"] != "none":
+        arguments += ["--log-driver", facts["logDriver"], "--log-path", log_path(engine, record.id)]
+        arguments += ["--log-max-size", str(facts["logMaxSize"]), "--log-max-files", str(facts["logMaxFiles"])]
+    restart = facts["restart"]
+    if restart != "no":
+        limit = f":{facts['restartMax']}" if facts["restartMax"] else ""
+        arguments += ["--restart", restart + limit]
+    for word in cleanup_command(engine, record.id):
+        arguments += ["--on-exit", word]
+    return arguments
+
+
+def cleanup_command(engine: Engine, container_id: str) -> list[str]:
+    """What the monitor becomes when the container is over for good: settles the record, frees the network."""
+    from wherry.runtime.launch import native_path
+
+    program = os.path.join(os.path.dirname(native_path()), "wherry")
+    return [program, "--root", engine.store.root, "--run-root", engine.run_root, "container", "cleanup", container_id]
+
+
+def log_path(engine: Engine, container_id: str) -> str:
+    """The container's log file."""
+    return os.path.join(engine.folder(container_id), "container.log")

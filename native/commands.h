@@ -18,5 +18,5 @@ int verb_resume(const char *root, int argc, char **argv);
 int verb_ps(const char *root, int argc, char **argv);
 int verb_list(const char *root, int argc, char **argv);
 
-/* Become Python: `module`.main(argv). Returns only when it cannot. */
+/* Become Python: `module`.main(argv[1:]) with sys.argv[0] the path of this executable. Returns only when it cannot. */
 int front(const char *module, int argc, char **argv);

@@ -148,7 +148,7 @@ static void become(struct place *p, char *python, const char *module, int argc, 
 	for (int i = 1; i < argc; i++)
 		words[n++] = argv[i];
 	snprintf(code, sizeof code,
-	         "import sys;a=sys.argv;sys.path+=a[1:%d];del a[:%d];from %s import main;sys.exit(main(a))", paths + 1,
+	         "import sys;a=sys.argv;sys.path+=a[1:%d];del a[:%d];from %s import main;sys.exit(main(a[1:]))", paths + 1,
 	         paths + 1, module);
 	execv(python, words);
 	int error = errno;

@@ -94,5 +94,5 @@ int main(int argc, char **argv)
 	const char *slash = strrchr(argv[0], '/');
 	if (!strcmp(slash ? slash + 1 : argv[0], "wherry-runtime"))
 		return runtime(argc, argv);
-	return front("wherry.cli", argc, argv);
+	return front("wherry.cli.main", argc, argv);
 }

@@ -21,6 +21,7 @@ static const struct {
 } commands[] = {
 	{"@create", command_create}, {"@run", command_run},       {"@exec", command_exec},
 	{"@monitor", command_monitor}, {"@verify", command_verify},
+	{"@hold", command_hold},
 };
 
 static const struct {

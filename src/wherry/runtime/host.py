@@ -1,0 +1,137 @@
+"""Facts about the host that a plan depends on, looked up cheaply and only when asked for."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .cgroup_layout import Layout
+
+FULL_MAP = "0 0 4294967295"
+
+
+class Host:
+    """The host as seen by this process. Tests build one with the facts they need."""
+
+    __slots__ = ("_facts", "egid", "euid", "in_userns", "search_path")
+
+    def __init__(
+        self,
+        *,
+        euid: int = 0,
+        egid: int = 0,
+        in_userns: bool = False,
+        search_path: str = "/usr/sbin:/usr/bin:/sbin:/bin",
+        **facts: object,
+    ) -> None:
+        self.euid = euid
+        self.egid = egid
+        self.in_userns = in_userns
+        self.search_path = search_path
+        self._facts = facts
+
+    @classmethod
+    def probe(cls) -> Host:
+        """The facts of this process."""
+        full = " ".join(_read("/proc/self/uid_map", FULL_MAP).split()) == FULL_MAP
+        path = os.environ.get("PATH") or "/usr/sbin:/usr/bin:/sbin:/bin"
+        return cls(euid=os.geteuid(), egid=os.getegid(), in_userns=not full, search_path=path)
+
+    @property
+    def privileged(self) -> bool:
+        """Root of the machine, as opposed to a user or the root of a user namespace."""
+        return self.euid == 0 and not self.in_userns
+
+    def fact(self, name: str) -> object:
+        """A fact given to the constructor, or None."""
+        return self._facts.get(name)
+
+    @property
+    def machine(self) -> str:
+        """The kernel's architecture, as in `uname -m`."""
+        return str(self._facts.get("machine") or os.uname().machine)
+
+    @property
+    def last_cap(self) -> int:
+        """The highest capability of the kernel."""
+        found = self._facts.get("last_cap")
+        if not isinstance(found, int):
+            found = self._facts["last_cap"] = int(_read("/proc/sys/kernel/cap_last_cap", "40"))
+        return found
+
+    @property
+    def landlock_abi(self) -> int:
+        """The kernel's Landlock version, 0 when it has none; a guess from the kernel's release."""
+        found = self._facts.get("landlock_abi")
+        return found if isinstance(found, int) else _landlock_abi()
+
+    @property
+    def cgroups(self) -> Layout:
+        """The hierarchies of control groups."""
+        from .cgroup_layout import read_layout
+
+        found = self._facts.get("cgroups")
+        if found is None:
+            found = self._facts["cgroups"] = read_layout()
+        return found  # type: ignore[return-value]
+
+    @property
+    def apparmor(self) -> bool:
+        """Whether AppArmor is enabled."""
+        found = self._facts.get("apparmor")
+        if found is None:
+            found = _read("/sys/module/apparmor/parameters/enabled", "N").startswith("Y")
+        return bool(found)
+
+    @property
+    def selinux(self) -> bool:
+        """Whether SELinux is enabled."""
+        found = self._facts.get("selinux")
+        return self.exists("/sys/fs/selinux/enforce") if found is None else bool(found)
+
+    def exists(self, path: str) -> bool:
+        """Whether a host path is there."""
+        known = self._facts.get("paths")
+        if isinstance(known, tuple | frozenset):
+            return path in known
+        return os.access(path, os.F_OK, effective_ids=True)
+
+    def find(self, program: str) -> str | None:
+        """The path of a program of the host."""
+        known = self._facts.get("programs")
+        if isinstance(known, dict):
+            return known.get(program)
+        for folder in self.search_path.split(":"):
+            path = f"{folder or '.'}/{program}"
+            if os.access(path, os.X_OK):
+                return path
+        return None
+
+    def own_namespace(self, kind: str, path: str) -> bool:
+        """Whether `path` is the namespace this process is in; `kind` as in /proc/self/ns."""
+        try:
+            own, other = os.stat(f"/proc/self/ns/{kind}"), os.stat(path)
+        except OSError:
+            return False
+        return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)
+
+
+def _read(path: str, default: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return default
+    try:
+        return os.read(fd, 4096).decode()
+    except OSError:
+        return default
+    finally:
+        os.close(fd)
+
+
+def _landlock_abi() -> int:
+    """landlock_create_ruleset(NULL, 0, VERSION); only a document with a ruleset pays for ctypes."""
+    import ctypes
+
+    return max(0, ctypes.CDLL(None).syscall(444, None, 0, 1))

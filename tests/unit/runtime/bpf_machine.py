@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import subprocess
+import sys
 
 X86_64, X86, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 X32_BIT = 0x40000000
@@ -89,3 +91,22 @@ def libseccomp_program(default: int, arches: list[str], rules) -> bytes:
             os.close(fd)
     finally:
         lib.seccomp_release(context)
+
+
+EXECUTOR = """
+import ctypes, os, sys
+program = bytes.fromhex(sys.argv[1])
+class Fprog(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Fprog(len(program) // 8, program)), 0, 0) == 0, ctypes.get_errno()
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def execute_under(program: bytes, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with the filter in force."""
+    return subprocess.run(
+        [sys.executable, "-IS", "-c", EXECUTOR, program.hex(), *command], capture_output=True, text=True
+    )

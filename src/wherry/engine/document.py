@@ -43,7 +43,7 @@ def container_document(
     if not options.working_dir:
         options.working_dir = image.working_dir
     allotted = spec.Allotted(
-        rootfs=root.mountpoint,
+        rootfs=root.mountpoint if root.lowerdirs else root.upperdir,
         hostname=hostname,
         user=user,
         command=spec.command_line(options, image.entrypoint or (), image.cmd or ()),

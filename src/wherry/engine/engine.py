@@ -79,7 +79,7 @@ class Engine:
 
     def list(self, *, every: bool = False) -> list[Container]:
         """Running containers, or `every` one, newest first."""
-        containers = [Container(self, record) for record in self.records.list()]
+        containers = [Container(self, record) for record in self.records.every()]
         return [c for c in containers if every or c.status() in ("running", "paused", "restarting")]
 
     # Making
@@ -238,7 +238,7 @@ class Engine:
     def remove_image(self, name: str, *, force: bool = False) -> Any:
         """Untag or remove an image. Raises WherryError (failed precondition) while a container uses it."""
         image = self.store.images.find(name)
-        users = [record for record in self.records.list() if record.image_id == image.id]
+        users = [record for record in self.records.every() if record.image_id == image.id]
         if users and (len(image.names) <= 1 or name == image.id):
             if not force:
                 raise WherryError(

@@ -93,9 +93,11 @@ class ExecRequest:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return [launch.native_path(), "@exec", str(descriptor)], descriptor
 
-    def replace_process(self, engine: Engine, container: Container) -> None:
+    def replace_process(self, engine: Engine, container: Container, *, detach: bool = False) -> None:
         """Become the exec: standard streams, terminal, signals and exit status are the command's own."""
         argv, _ = self.command_line(engine, container)
+        if detach:
+            argv.insert(2, "--detach")
         engine.close()
         os.execve(argv[0], argv, os.environ)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.runtime.launch import Prepared
+    from wherry.runtime.options import RootfsMount
     from wherry.store.base import ContainerRoot
 
     from .monitor_folder import MonitorFolder
@@ -61,17 +62,16 @@ class Report:
         return line.decode("utf-8", "replace")
 
 
-def rootfs_mount(root: ContainerRoot) -> Any:
+def rootfs_mount(root: ContainerRoot) -> RootfsMount | None:
     """How INIT mounts the container's root file system in its own mount namespace."""
     from wherry.runtime.options import RootfsMount
 
-    mount = root.mounts[0]
-    if mount.type != "overlay":
+    if not root.lowerdirs:
         return None
     layers = [f"lowerdir+={layer}" for layer in root.lowerdirs]
-    rest = [option for option in mount.options if not option.startswith("lowerdir=")]
-    data = ",".join(root.overlay_data_relative())
-    return RootfsMount("overlay", root.mountpoint, tuple(layers + rest), data, root.base)
+    rest = [f"upperdir={root.upperdir}", f"workdir={root.workdir}", *root.options]
+    data = ",".join(root.overlay_options(relative=True))
+    return RootfsMount(type="overlay", path=root.mountpoint, options=(*layers, *rest), data=data, base=root.base)
 
 
 def prepare(

@@ -112,7 +112,7 @@ class Records:
         """Forget a container; an unknown one is no error."""
         self._database.execute("DELETE FROM engine_containers WHERE id = ?", (container_id,))
 
-    def list(self) -> list[Record]:
+    def every(self) -> list[Record]:
         """Every container, newest first."""
         return [Record(row) for row in self._database.query(_SELECT + "ORDER BY created_ns DESC")]
 

@@ -59,6 +59,10 @@ class Snapshots:
             raise WherryError(NOT_FOUND, f"container {container_id} has no root")
         return self._snapshotter.container(container_id, self._layers.stack(row[0]))
 
+    def preview(self, container_id: str, chain_id: str) -> ContainerRoot:
+        """What `create` would give, without making anything; NOT_FOUND when the layers are not in the store."""
+        return self._snapshotter.container(container_id, self._layers.stack(chain_id))
+
     def exists(self, container_id: str) -> bool:
         """Whether the container has one."""
         return bool(self._database.query("SELECT 1 FROM snapshots WHERE container = ?", (container_id,)))

@@ -1,0 +1,25 @@
+"""`wherry kill`: send a signal to containers."""
+
+from __future__ import annotations
+
+from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.each import for_each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.main import Globals
+
+
+def parser() -> Parser:
+    """The flags."""
+    parser = Parser("kill", "Send a signal to containers.")
+    parser.add_argument("-s", "--signal", default="KILL", metavar="SIGNAL", help="name or number (KILL)")
+    parser.add_argument("container", nargs="+", metavar="CONTAINER")
+    return parser
+
+
+def run(arguments: list[str], settings: Globals) -> int:
+    """Print each name that was signalled."""
+    parsed = parser().parse_args(arguments)
+    with open_engine(settings) as engine:
+        return for_each(parsed.container, lambda name: engine.get(name).kill(parsed.signal))

@@ -1,0 +1,24 @@
+"""`wherry start`: start containers that were created or have ended."""
+
+from __future__ import annotations
+
+from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.each import for_each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.main import Globals
+
+
+def parser() -> Parser:
+    """The flags."""
+    parser = Parser("start", "Start containers.")
+    parser.add_argument("container", nargs="+", metavar="CONTAINER")
+    return parser
+
+
+def run(arguments: list[str], settings: Globals) -> int:
+    """Print each name that was started."""
+    parsed = parser().parse_args(arguments)
+    with open_engine(settings) as engine:
+        return for_each(parsed.container, lambda name: engine.get(name).start())

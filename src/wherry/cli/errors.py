@@ -1,0 +1,31 @@
+"""The command line's edge: which code becomes which exit status, and how an error is shown."""
+
+from __future__ import annotations
+
+import sys
+
+from wherry import errors
+
+# docker: 125 when the engine itself refuses, whatever the reason; `run` and `exec` use 126 and 127 for commands
+# that could not be executed or found (StartFailed carries those).
+ENGINE_STATUS = 125
+STATUS = dict.fromkeys(errors.CODES, 1)
+
+
+def show(error: BaseException) -> None:
+    """One line on standard error, and the hint on a second."""
+    if isinstance(error, errors.WherryError):
+        where = f"{error.path}: " if error.path else ""
+        sys.stderr.write(f"Error: {where}{error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  → {error.hint}\n")
+    elif isinstance(error, OSError):
+        place = f" {error.filename}" if error.filename else ""
+        sys.stderr.write(f"Error:{place}: {error.strerror or error}\n")
+    else:
+        sys.stderr.write(f"Error: {error}\n")
+
+
+def status(error: BaseException) -> int:
+    """The exit status of a command other than run, create and exec."""
+    return STATUS[error.code] if isinstance(error, errors.WherryError) else 1

@@ -10,15 +10,17 @@ import pytest
 from bpf_machine import AARCH64, ARM, X32_BIT, X86, X86_64, execute_under, libseccomp_program, run
 
 from wherry.runtime import default_seccomp as ds
-from wherry.runtime import seccomp, syscalls
+from wherry.runtime import seccomp_program as seccomp
+from wherry.runtime import syscalls
 from wherry.runtime.capabilities import CAPABILITIES, DEFAULT
+from wherry.runtime.seccomp import compile_filter
 
 ENOSYS, EPERM, EINVAL, EAFNOSUPPORT = (seccomp.RET_ERRNO | e for e in (38, 1, 22, 97))
 EVERY_NAME = set().union(*(syscalls.table(arch) for arch in [*syscalls.TABLES, "x32"]))
 
 
 def program(caps=DEFAULT, arch="x86_64"):
-    return seccomp.compile_filter(ds.default_profile(frozenset(caps), arch), host_arch=arch).program
+    return compile_filter(ds.default_profile(frozenset(caps), arch), host_arch=arch).program
 
 
 def verdict(code, name, *args, arch="x86_64"):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_IMPLEMENTED, WherryError
-from wherry.runtime import seccomp as sc
+from wherry.runtime import seccomp as front
+from wherry.runtime import seccomp_program as sc
 from wherry.runtime.syscalls import table
 
 ENOSYS = sc.RET_ERRNO | errno.ENOSYS
@@ -35,7 +37,7 @@ def arg(index, op, value, second=0):
 
 
 def compiled(document, host_arch="x86_64"):
-    return sc.compile_filter(document, host_arch=host_arch)
+    return front.compile_filter(document, host_arch=host_arch)
 
 
 def verdict(program, name, *args, arch="x86_64"):
@@ -162,11 +164,11 @@ def test_multiplexed_calls_of_32_bit_processes():
 def test_notify_asks_for_a_listener():
     document = profile(rule("SCMP_ACT_NOTIFY", "mkdir"), listenerPath="/run/agent", listenerMetadata="x")
     result = compiled(document)
-    assert result.flags == sc.FLAG_NEW_LISTENER | sc.FLAG_SPEC_ALLOW
+    assert result.flags == front.FLAG_NEW_LISTENER | front.FLAG_SPEC_ALLOW
     assert (result.listener_path, result.listener_metadata) == ("/run/agent", "x")
     assert verdict(result.program, "mkdir") == 0x7FC00000
     quiet = compiled(profile(listenerPath="/run/agent"))
-    assert (quiet.listener_path, quiet.flags) == ("", sc.FLAG_SPEC_ALLOW)
+    assert (quiet.listener_path, quiet.flags) == ("", front.FLAG_SPEC_ALLOW)
 
 
 def test_flags():
@@ -364,6 +366,90 @@ def test_any_json_is_compiled_or_refused(document):
         compiled(document)
     except WherryError as error:
         assert error.path.startswith("linux.seccomp")
+
+
+# --- the cache ------------------------------------------------------------------------------------------
+
+
+def cached(document, folder, host_arch="x86_64"):
+    return front.cached_filter(document, host_arch=host_arch, cache_dir=str(folder))
+
+
+def entries(folder):
+    return [p for p in folder.iterdir() if not p.name.startswith(".")]
+
+
+NOTIFYING = profile(rule("SCMP_ACT_NOTIFY", "mkdir"), listenerPath="/run/agent", listenerMetadata="x")
+
+
+@pytest.mark.parametrize("document", [profile(READ), NOTIFYING])
+def test_a_cached_filter_is_the_compiled_one(tmp_path, document):
+    folder = tmp_path / "made" / "here"
+    fresh = compiled(document)
+    for _ in range(2):
+        result = cached(document, folder)
+        for name in front.Filter.__slots__:
+            assert getattr(result, name) == getattr(fresh, name)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_the_cache_is_used_without_the_compiler(tmp_path):
+    cached(profile(READ), tmp_path)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from wherry.runtime.seccomp import cached_filter;"
+        "cached_filter(eval(sys.argv[2]), host_arch='x86_64', cache_dir=sys.argv[3]);"
+        "print('wherry.runtime.seccomp_program' in sys.modules)"
+    )
+    root = str(Path(front.__file__).parents[2])
+    command = [sys.executable, "-ISc", code, root, repr(profile(READ)), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
+
+
+def test_profiles_and_machines_are_kept_apart(tmp_path):
+    first = cached(profile(READ), tmp_path)
+    assert cached(profile(READ), tmp_path, "aarch64").program != first.program
+    assert cached(profile(rule("SCMP_ACT_LOG", "read")), tmp_path).program != first.program
+    assert len(entries(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-8] + b"\x06\0\0\0\0\0\xff\x7f", lambda b: b[:20], lambda b: b""])
+def test_a_damaged_entry_is_compiled_again(tmp_path, spoil):
+    fresh = cached(profile(READ), tmp_path)
+    (entry,) = entries(tmp_path)
+    sound = entry.read_bytes()
+    entry.write_bytes(spoil(sound))
+    assert cached(profile(READ), tmp_path).program == fresh.program
+    assert entry.read_bytes() == sound
+
+
+def test_a_folder_that_others_can_write_is_not_used(tmp_path):
+    tmp_path.chmod(0o777)
+    assert cached(profile(READ), tmp_path).program
+    assert not entries(tmp_path)
+    link = tmp_path / "link"
+    (tmp_path / "mine").mkdir(mode=0o700)
+    link.symlink_to("mine")
+    assert cached(profile(READ), link).program
+    assert not entries(tmp_path / "mine")
+
+
+def test_no_folder_is_no_error(tmp_path):
+    (tmp_path / "file").touch()
+    assert cached(profile(READ), tmp_path / "file" / "x").program
+    assert front.cached_filter(profile(READ), host_arch="x86_64", cache_dir="").program
+
+
+def test_bad_documents_are_refused_as_without_a_cache(tmp_path):
+    for document in ({}, [], profile(rule("SCMP_ACT_ALLOW", object()))):
+        with pytest.raises(WherryError):
+            cached(document, tmp_path)
+
+
+def test_the_cache_does_not_grow_without_end(tmp_path):
+    for number in range(front._MOST_ENTRIES + 3):
+        cached(profile(rule("SCMP_ACT_ERRNO", "read", errnoRet=number + 2)), tmp_path)
+    assert len(entries(tmp_path)) <= front._MOST_ENTRIES
 
 
 # --- the kernel -----------------------------------------------------------------------------------------

@@ -9,14 +9,15 @@ import sys
 import termios
 import tty
 
-from wherry.errors import INVALID_ARGUMENT, WherryError
+from wherry.errors import INVALID_ARGUMENT, UNAVAILABLE, WherryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from wherry.engine.attach import AttachClient, Exited
+    from wherry.engine.attach import Client, Event, Exit
     from wherry.engine.container import Container
+    from wherry.engine.launch import Report
     from wherry.engine.options import CreateOptions
 
 # Signals a user may mean for the container; the others are the terminal's or this process's own.
@@ -25,12 +26,12 @@ PROXIED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.
 
 def run_in_foreground(container: Container, options: CreateOptions, *, detach_keys: str, proxy_signals: bool) -> int:
     """Start a created container attached; its exit status, or 0 after detaching. Removes it when asked to."""
-    report = container.launch()
+    report = container.launch(attached=True)
+    assert report is not None
     try:
         with container.attach() as client, _Terminal(enabled=options.tty and os.isatty(0)):
-            client.follow(stdout=True, stderr=True, lossless=True)
-            client.start()
-            report.expect("started")
+            client.follow(lossless=True)
+            _start(client, report)
             session = _Session(client, keys=_detach_keys(detach_keys) if options.tty else b"", stdin=options.stdin)
             exited = session.run(tty=options.tty, proxy_signals=proxy_signals)
     except BaseException:
@@ -47,14 +48,23 @@ def run_in_foreground(container: Container, options: CreateOptions, *, detach_ke
     return exited.code
 
 
+def _start(client: Client, report: Report) -> None:
+    """Let the container go. Raises StartFailed: the report knows the exit status, the client only the words."""
+    try:
+        client.start()
+    except WherryError:
+        report.expect("started")
+        raise
+
+
 class _Session:
-    def __init__(self, client: AttachClient, *, keys: bytes, stdin: bool) -> None:
+    def __init__(self, client: Client, *, keys: bytes, stdin: bool) -> None:
         self._client = client
         self._keys = keys
         self._matched = 0
         self._stdin = stdin
 
-    def run(self, *, tty: bool, proxy_signals: bool) -> Exited | None:
+    def run(self, *, tty: bool, proxy_signals: bool) -> Exit | None:
         """Copy both ways until the container is over (its exit) or the user detaches (None)."""
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         handled = [signal.SIGWINCH, *(PROXIED if proxy_signals else ())]
@@ -70,13 +80,18 @@ class _Session:
             os.close(wake_read)
             os.close(wake_write)
 
-    def _copy(self, wake_read: int, tty: bool) -> Exited | None:
+    def _copy(self, wake_read: int, tty: bool) -> Exit | None:
         poll = select.poll()
         poll.register(self._client, select.POLLIN)
         poll.register(wake_read, select.POLLIN)
         if self._stdin:
             poll.register(0, select.POLLIN)
         while True:
+            if self._client.pending():
+                exited = self._show(self._client.receive())
+                if exited is not None:
+                    return exited
+                continue
             for descriptor, _ in poll.poll():
                 if descriptor == wake_read:
                     self._signals(os.read(wake_read, 64), tty)
@@ -88,9 +103,21 @@ class _Session:
                     elif self._send(data):
                         return None
                 else:
-                    exited = self._client.pump(sys.stdout.buffer, sys.stderr.buffer)
+                    exited = self._show(self._client.receive())
                     if exited is not None:
                         return exited
+
+    def _show(self, event: Event | None) -> Exit | None:
+        """Write output through; the exit when the container is over. Raises WherryError when the monitor is gone."""
+        from wherry.engine.attach import STDOUT, Exit, Output
+
+        if event is None:
+            raise WherryError(UNAVAILABLE, "the container's monitor went away", hint="wherry ps -a tells what is left")
+        if isinstance(event, Output):
+            stream = sys.stdout.buffer if event.stream == STDOUT else sys.stderr.buffer
+            stream.write(event.data)
+            stream.flush()
+        return event if isinstance(event, Exit) and event.final else None
 
     def _signals(self, numbers: bytes, tty: bool) -> None:
         for number in numbers:

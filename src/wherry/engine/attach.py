@@ -185,6 +185,10 @@ class Client:
     def close(self) -> None:
         self.socket.close()
 
+    def pending(self) -> bool:
+        """Whether `receive` has an event at hand that poll does not know of."""
+        return bool(self._early)
+
     def receive(self) -> Event | None:
         """The next event, waiting for it; None at the end of the connection."""
         if self._early:

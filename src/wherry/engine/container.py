@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from wherry.errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, WherryError
+from wherry.errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, WherryError
 from wherry.oci.json_text import loads
 
 from . import records
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from .attach import AttachClient
+    from .attach import Client, Exit
     from .engine import Engine
     from .execution import ExecResult
+    from .launch import Report
     from .logs import LogLine
     from .records import Record
 
@@ -115,38 +116,41 @@ class Container:
 
     def start(self) -> None:
         """Start the container; one that runs already is left alone. Raises StartFailed (126, 127)."""
-        report = self.launch()
+        report = self.launch(attached=False)
         if report is None:
             return
         try:
-            with self.attach() as client:
-                client.start()
             report.expect("started")
         finally:
             report.close()
 
-    def launch(self) -> Any:
-        """Create the container under a monitor, not yet started; None when it runs already."""
+    def launch(self, *, attached: bool) -> Report | None:
+        """Create the container under a monitor; None when it runs already.
+
+        When `attached` it waits for a client's START, else it starts at once.
+        """
         descriptor = self._engine.lock(self.id)
         try:
             self.reload()
             if self._record.state == records.STARTED:
-                if self.status() in ("running", "paused", "restarting", "created"):
+                if self.status() != "exited":
                     return None
                 self._engine.fold(self._record)
-            report = self._engine.launch(self._record)
+            report = self._engine.launch(self._record, attached=attached)
             self.reload()
             return report
         finally:
             os.close(descriptor)
 
-    def attach(self) -> AttachClient:
+    def attach(self) -> Client:
         """A connection to the monitor. Raises WherryError (failed precondition) when there is none."""
-        from .attach import AttachClient
+        from .attach import Client
 
         try:
-            return AttachClient.connect(self.folder.socket)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
+            return Client(self.folder.path)
+        except WherryError as error:
+            if error.code not in (NOT_FOUND, UNAVAILABLE):
+                raise
             raise WherryError(FAILED_PRECONDITION, f"container {self.name} is not running") from error
 
     # Ending
@@ -174,9 +178,9 @@ class Container:
         with self.attach() as client:
             client.forbid_restart()
             client.kill(signal_number(facts["stopSignal"]))
-            if client.wait(timeout_s=patience) is None:
+            if await_exit(client, timeout_s=patience) is None:
                 client.kill(signal.SIGKILL)
-                if client.wait(timeout_s=10) is None:
+                if await_exit(client, timeout_s=10) is None:
                     raise WherryError(
                         INTERNAL,
                         f"container {self.name} did not end 10 s after SIGKILL",
@@ -190,7 +194,7 @@ class Container:
         if self._record.state == records.STARTED:
             try:
                 with self.attach() as client:
-                    client.wait()
+                    await_exit(client)
             except WherryError as error:
                 if error.code != FAILED_PRECONDITION:
                     raise
@@ -259,6 +263,24 @@ class Container:
         from .logs import read_logs
 
         return read_logs(self._engine, self, follow=follow, tail=tail)
+
+
+def await_exit(client: Client, *, timeout_s: float | None = None) -> Exit | None:
+    """Wait for the end for good; None when the time is up or the monitor went away without a word."""
+    import select
+    import time
+
+    from .attach import Exit
+
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        if deadline is not None and not client.pending():
+            left_s = max(deadline - time.monotonic(), 0)
+            if not select.select([client], [], [], left_s)[0]:
+                return None
+        event = client.receive()
+        if event is None or (isinstance(event, Exit) and event.final):
+            return event
 
 
 def signal_number(text: str | int) -> int:

@@ -143,11 +143,11 @@ class Engine:
 
     # Starting, ending
 
-    def launch(self, record: Record) -> Report:
+    def launch(self, record: Record, *, attached: bool) -> Report:
         """Connect the network and hand the container to a new monitor, up to `created`."""
         from .starting import start_monitor
 
-        return start_monitor(self, record, loads(record.launch))
+        return start_monitor(self, record, loads(record.launch), attached=attached)
 
     def lock(self, container_id: str) -> int:
         """Take the container's lock; closing the descriptor releases it."""

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from .attach import Client
     from .container import Container
     from .engine import Engine
 
@@ -35,21 +36,35 @@ def read_logs(engine: Engine, container: Container, *, follow: bool, tail: int) 
         raise WherryError(FAILED_PRECONDITION, f"container {container.name} keeps no log (log driver none)")
     path = log_path(engine, container.id)
     parse = parse_json_file if facts["logDriver"] == "json-file" else parse_k8s_file
-    if follow:
-        from .attach import AttachClient
-
-        try:
-            client = AttachClient.connect(container.folder.socket)
-        except (FileNotFoundError, ConnectionRefusedError):
-            follow = False
-    if not follow:
+    client = _follower(container) if follow else None
+    if client is None:
         yield from _last(_stored(path, facts["logMaxFiles"], parse), tail)
         return
     with client:
-        inode, size = client.follow(stdout=True, stderr=True)
-        yield from _last(_stored(path, facts["logMaxFiles"], parse, upto=(inode, size)), tail)
-        for stream, data in client.output():
-            yield LogLine("", stream, data)
+        place = client.follow()
+        upto = (place.log_inode, place.log_size_bytes)
+        yield from _last(_stored(path, facts["logMaxFiles"], parse, upto=upto), tail)
+        yield from _live(client)
+
+
+def _follower(container: Container) -> Client | None:
+    """A connection to the monitor, None when the container is over."""
+    try:
+        return container.attach()
+    except WherryError as error:
+        if error.code != FAILED_PRECONDITION:
+            raise
+        return None
+
+
+def _live(client: Client) -> Iterator[LogLine]:
+    from .attach import STDOUT, Exit, Output
+
+    for event in client.events():
+        if isinstance(event, Output):
+            yield LogLine("", "stdout" if event.stream == STDOUT else "stderr", event.data)
+        elif isinstance(event, Exit) and event.final:
+            return
 
 
 def _last(lines: Iterator[LogLine], tail: int) -> Iterator[LogLine]:

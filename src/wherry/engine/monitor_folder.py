@@ -36,11 +36,6 @@ class MonitorFolder:
         for name in os.listdir(self.path):
             os.unlink(os.path.join(self.path, name))
 
-    @property
-    def socket(self) -> str:
-        """The attach socket."""
-        return os.path.join(self.path, "attach.sock")
-
     def monitor_alive(self) -> bool:
         """Whether a monitor holds its lock."""
         import fcntl

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .records import Record
 
 
-def start_monitor(engine: Engine, record: Record, facts: dict[str, Any]) -> Report:
+def start_monitor(engine: Engine, record: Record, facts: dict[str, Any], *, attached: bool) -> Report:
     """Hand the container to a new monitor, which has created it when this returns.
 
     The record says `started` before anything exists, so whoever finds it after a kill can settle it. Raises
@@ -28,7 +28,7 @@ def start_monitor(engine: Engine, record: Record, facts: dict[str, Any]) -> Repo
     """
     engine.records.update(record.id, state=records.STARTED, boot=boot_id(), owner=owner_token())
     try:
-        return _start(engine, record, facts)
+        return _start(engine, record, facts, attached=attached)
     except BaseException as error:
         failed = engine.records.get(record.id) or record
         engine.fold(failed)
@@ -37,7 +37,7 @@ def start_monitor(engine: Engine, record: Record, facts: dict[str, Any]) -> Repo
         raise
 
 
-def _start(engine: Engine, record: Record, facts: dict[str, Any]) -> Report:
+def _start(engine: Engine, record: Record, facts: dict[str, Any], *, attached: bool) -> Report:
     folder = MonitorFolder(engine.run_root, record.id)
     folder.make()
     engine_folder = engine.folder(record.id)
@@ -59,7 +59,7 @@ def _start(engine: Engine, record: Record, facts: dict[str, Any]) -> Report:
         record.id,
         run_root=engine.run_root,
         folder=folder,
-        arguments=_monitor_arguments(engine, record, facts),
+        arguments=[*_monitor_arguments(engine, record, facts), *(() if attached else ("--detach-start",))],
     )
     try:
         report.expect("created")

@@ -117,3 +117,14 @@ def make_container(runtime: Runtime, bundle: Bundle, token: str) -> Iterator[Cal
 def container(make_container: Callable[..., Container]) -> Container:
     """A container of `bundle`, not yet created."""
     return make_container()
+
+
+@pytest.fixture
+def only(runtime: Runtime) -> Callable[..., None]:
+    """`only("wherry-runtime", "runc")` leaves out a test that a peer under test answers in another dialect."""
+
+    def check(*dialects: str) -> None:
+        if runtime.dialect not in dialects:
+            pytest.skip(f"{runtime.dialect} has another dialect here")
+
+    return check

@@ -1,0 +1,71 @@
+# `make test` on a fresh Debian 12 as root does everything by itself; see CONTRIBUTING.md.
+PYTHON ?= /usr/bin/python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+export DEBIAN_FRONTEND := noninteractive
+
+.PHONY: setup native lint test test-runtime test-all test-vm demo demo-rootless bench clean
+
+setup: .build/venv native
+
+.build:
+	@mkdir -p .build
+
+# Install the Debian packages of the list $(1) that are missing.
+define install
+	@missing=$$(for package in $$(grep -v '^#' $(1)); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	if [ -n "$$missing" ] && [ $$(id -u) != 0 ]; then \
+		echo "missing packages; run as root: apt-get install --no-install-recommends $$(echo $$missing)"; exit 1; fi; \
+	if [ -n "$$missing" ]; then apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends $$missing >.build/apt.log || { cat .build/apt.log; exit 1; }; fi
+	@touch $@
+endef
+
+.build/packages: packages.txt | .build
+	$(call install,packages.txt)
+
+.build/packages-vm: packages-vm.txt .build/packages
+	$(call install,packages-vm.txt)
+
+.build/venv: pyproject.toml hatch_build.py .build/packages
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+# The executables of the environment follow the sources without a new installation.
+native: .build/venv
+	@$(MAKE) -s -C native VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/wherry/__init__.py)
+	@for name in wherry wherry-runtime; do cmp -s .build/native/wherry $(BIN)/$$name || \
+		install -m 0755 .build/native/wherry $(BIN)/$$name; done
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check -q
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(RUN) pytest tests -m "not long"
+
+# WHERRY_TEST_RUNTIME=runc (or crun) runs the same tests on a peer.
+test-runtime: setup
+	$(RUN) pytest tests/system/runtime
+
+test-all: lint .build/packages-vm
+	$(RUN) pytest tests
+
+test-vm: setup .build/packages-vm
+	$(RUN) pytest tests/system/vm
+
+demo: setup
+	@demo/demo.sh $(BIN)/wherry
+
+demo-rootless: setup
+	@demo/rootless.sh .venv src/wherry
+
+bench: setup
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf .build

@@ -136,5 +136,3 @@ def _configure_host_devices(draft: Draft) -> None:
         from .compile_network import move_devices
 
         move_devices(draft)
-
-

@@ -47,6 +47,8 @@ def find_home(draft: Draft, uid: int) -> str:
 
 def read_passwd(draft: Draft) -> bytes:
     """The file the container will see as /etc/passwd: in its root directory or below a bind mount."""
+    if draft.target is not None:
+        return read_inside(f"/proc/{draft.target.pid}/root", "etc/passwd", PASSWD_LIMIT_BYTES)
     root = draft.document.document("root")
     path = root.text("path") if root else ""
     base = os.path.join(draft.options.bundle, path)

@@ -126,9 +126,7 @@ def _bind(draft: Draft, mount: Mount) -> None:
     for change in propagation:
         recursive = ATTR_RECURSIVE if change & MS_REC else 0
         opener.emit("TREE_ATTR", slot, 0, 0, change & ~MS_REC, NONE, recursive, where=where)
-    attach = (ATTACH_NOFOLLOW if options.dest_nofollow else 0) | (
-        ATTACH_COPY_SYMLINK if options.copy_symlink else 0
-    )
+    attach = (ATTACH_NOFOLLOW if options.dest_nofollow else 0) | (ATTACH_COPY_SYMLINK if options.copy_symlink else 0)
     draft.init.emit("ATTACH", slot, mount.target, KIND_LIKE_SOURCE, attach, where=where)
 
 
@@ -166,9 +164,7 @@ def _idmap(draft: Draft, mount: Mount) -> int:
     return slot
 
 
-def _inline_maps(
-    draft: Draft, options: MountOptions
-) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+def _inline_maps(draft: Draft, options: MountOptions) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
     """The maps of an `idmap=` option, relative ones carried over to the host's ids."""
     uids = options.uid_map or options.gid_map
     gids = options.gid_map or options.uid_map
@@ -250,5 +246,3 @@ def _remount(draft: Draft, mount: Mount) -> None:
 def directory_flags(options: MountOptions) -> int:
     """Flags of a tmpfs that only holds mount points."""
     return options.flags & ~MS_RDONLY & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
-
-

@@ -253,6 +253,7 @@ def enter_namespaces(draft: Draft, ready: int) -> None:
     init.emit("AWAIT", ready)
     if draft.host.euid != 0:
         init.emit("DUMPABLE", 0)
+    init.emit("AFFINITY", b"")  # runtimes are often pinned to a CPU, containers are not
     for joined in namespaces.joined:
         if not namespaces.stage or joined.flag in (NEWNS, NEWCGROUP):
             init.emit("SETNS", joined.slot, joined.flag, where=joined.where)

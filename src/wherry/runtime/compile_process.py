@@ -229,7 +229,7 @@ class Process:
             width = size.number("width", 0, 65535) if size else 0
             height = size.number("height", 0, 65535) if size else 0
             where = f"{self._where}.terminal"
-            flags = CONSOLE_BIND if draft.init is init and draft.next_slot else 0
+            flags = CONSOLE_BIND if draft.target is None else 0
             init.emit("CONSOLE", CONSOLE_SOCKET, width, height, self.uid, -1, flags, where=where)
         else:
             init.emit("STDIO", self.uid, self.gid, where=f"{self._where}.user")
@@ -237,15 +237,14 @@ class Process:
     def _change_user(self, draft: Draft) -> None:
         init, where = self._program, self._where
         bounding, effective, permitted, inheritable, ambient = self._masks
-        init.emit("CHDIR", self.cwd, CHDIR_CREATE | CHDIR_MAY_FAIL, where=f"{where}.cwd")
+        create = CHDIR_CREATE if draft.target is None else 0
+        init.emit("CHDIR", self.cwd, create | CHDIR_MAY_FAIL, where=f"{where}.cwd")
         if not self.no_new_privs:
             self._load_filter(draft)
         self._set_groups(draft)
         init.emit("BOUNDING", bounding, where=f"{where}.capabilities.bounding")
         init.emit("IDS", self.uid, self.gid, where=f"{where}.user")
-        init.emit(
-            "CAPABILITIES", effective, permitted, inheritable, ambient, where=f"{where}.capabilities"
-        )
+        init.emit("CAPABILITIES", effective, permitted, inheritable, ambient, where=f"{where}.capabilities")
         if self.no_new_privs:
             init.emit("NO_NEW_PRIVS", where=f"{where}.noNewPrivileges")
         init.emit("CHDIR", self.cwd, 0, where=f"{where}.cwd")
@@ -286,6 +285,3 @@ class Process:
             head, tail = listener_message(draft, compiled)
         arguments = (compiled.program, compiled.flags, listener, head, tail)
         self._program.emit("SECCOMP", *arguments, where="linux.seccomp")
-
-
-RLIM_INFINITY = UINT64_MAX

@@ -44,11 +44,13 @@ def cache_folder(euid: int) -> str:
 
 def listener_message(draft: Draft, compiled: Filter) -> tuple[str, str]:
     """The container process state (config-linux.md) before and after the pid."""
-    head, tail = draft.state("creating")
+    target = draft.target
+    head, tail = draft.state("creating" if target is None else "running")
+    pid = PID if target is None else str(target.pid)
     message = f'{{"ociVersion":"{OCI_VERSION}","fds":["{LISTENER_FD_NAME}"],'
     if compiled.listener_metadata:
         message += f'"metadata":{dumps(compiled.listener_metadata)},'
-    return f'{message}"state":{head}{PID}{tail},"pid":', "}"
+    return f'{message}"state":{head}{pid}{tail},"pid":', "}"
 
 
 def restrict_files(draft: Draft, init: Program, text: str, process: Document, no_new_privs: bool) -> None:
@@ -57,17 +59,13 @@ def restrict_files(draft: Draft, init: Program, text: str, process: Document, no
 
     place = f"annotations[{ANNOTATION}]"
     if not no_new_privs:
-        raise WherryError(
-            INVALID_ARGUMENT, "needs process.noNewPrivileges", hint="set it to true", path=place
-        )
+        raise WherryError(INVALID_ARGUMENT, "needs process.noNewPrivileges", hint="set it to true", path=place)
     abi = draft.host.landlock_abi
     if abi < 1:
         raise WherryError(INVALID_ARGUMENT, "the kernel has no Landlock", path=place)
     rules = compile_landlock(text, place).for_abi(abi)
     paths = [path for _, path in rules.paths]
     access = b"".join([mask.to_bytes(8, "little") for mask, _ in rules.paths])
-    ports = b"".join(
-        [port.to_bytes(8, "little") + mask.to_bytes(8, "little") for mask, port in rules.ports]
-    )
+    ports = b"".join([port.to_bytes(8, "little") + mask.to_bytes(8, "little") for mask, port in rules.ports])
     arguments = (rules.handled_fs, rules.handled_net, rules.scoped, paths, access, ports)
     init.emit("LANDLOCK", *arguments, where=place)

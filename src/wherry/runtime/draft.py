@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wherry.oci.check import Document
 
     from .cgroup import Cgroup
+    from .compile_exec import Target
     from .compile_namespaces import Namespaces
     from .host import Host
     from .options import Options
@@ -40,6 +41,7 @@ class Draft:
         "stage",
         "start",
         "state_tail",
+        "target",
         "tree_slot",
     )
 
@@ -63,6 +65,7 @@ class Draft:
         self.tree_slot = -1
         self.deferred_readonly: list[tuple[str, str]] = []
         self.state_tail = ""
+        self.target: Target | None = None  # exec: the running container
 
     def slot(self) -> int:
         """A free slot."""

@@ -1,0 +1,108 @@
+"""`create`: compile the bundle's document, then become the native program that executes the plan."""
+
+from __future__ import annotations
+
+import os
+
+from wherry.errors import INVALID_ARGUMENT, WherryError
+from wherry.oci import config
+from wherry.runtime.arguments import FLAG, TEXT, Arguments, parse
+from wherry.runtime.compile import compile_container
+from wherry.runtime.host import Host
+from wherry.runtime.options import Options
+from wherry.runtime.state_folder import check_free, check_id, default_root
+from wherry.runtime.state_folder import create as create_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.runtime.arguments import Table
+    from wherry.runtime.main import Context
+
+OPTIONS: Table = (
+    ("bundle", "b", TEXT),
+    ("config", "f", TEXT),
+    ("console-socket", "", TEXT),
+    ("pid-file", "", TEXT),
+    ("pidfd-socket", "", TEXT),
+    ("no-pivot", "", FLAG),
+    ("no-new-keyring", "", FLAG),
+    ("no-subreaper", "", FLAG),
+    ("preserve-fds", "", TEXT),
+)
+
+
+def run(context: Context) -> int:
+    """Never returns when all is well."""
+    arguments = parse(OPTIONS, context.words, intermixed=True)
+    return launch(context, arguments, "@create", [])
+
+
+def launch(context: Context, arguments: Arguments, command: str, words: list[str]) -> int:
+    """Compile, make the state folder, execute `command` with these options besides the common ones."""
+    if len(arguments.operands) != 1:
+        count = len(arguments.operands)
+        raise WherryError(INVALID_ARGUMENT, f"requires exactly 1 argument, the container's ID; {count} given")
+    container_id = arguments.operands[0]
+    check_id(container_id)
+    host = Host.probe()
+    given = context.arguments.text("root")
+    root = os.path.abspath(given) if given else default_root(host.euid, host.in_userns)
+    options = make_options(context, arguments, container_id, root)
+    check_free(root, container_id, context.native)
+    path = arguments.text("config") or f"{options.bundle}/config.json"
+    data = config.read(path)
+    document = config.parse(data, path)
+    check_terminal(document, options, detached=command == "@create" or "--detach" in words)
+    plan = compile_container(document, host, options)
+    for line in options.warnings:
+        context.report.warning(line)
+    folder = create_folder(root, container_id, plan.encode(), data)
+    os.set_inheritable(folder.lock_fd, True)
+    os.set_inheritable(folder.plan_fd, True)
+    line = [context.native, command, "--root", root, "--id", container_id, "--lock-fd", str(folder.lock_fd)]
+    line += context.report.options() + words
+    if options.kept_fds:
+        line += ["--preserve-fds", str(options.kept_fds)]
+    try:
+        os.execv(context.native, [*line, str(folder.plan_fd)])
+    except OSError:
+        folder.discard()
+        raise
+
+
+def make_options(context: Context, arguments: Arguments, container_id: str, root: str) -> Options:
+    """What the command line says, with absolute paths."""
+    bundle = os.path.abspath(arguments.text("bundle") or ".")
+    listen_fds = os.environ.get("LISTEN_FDS", "")
+    return Options(
+        id=container_id,
+        bundle=bundle,
+        root=root,
+        console_socket=_absolute(arguments.text("console-socket")),
+        pid_file=_absolute(arguments.text("pid-file")),
+        pidfd_socket=_absolute(arguments.text("pidfd-socket")),
+        preserve_fds=arguments.number("preserve-fds"),
+        listen_fds=int(listen_fds) if listen_fds.isdigit() else 0,
+        no_pivot=arguments.flag("no-pivot"),
+        no_new_keyring=arguments.flag("no-new-keyring"),
+        cgroup_manager=context.cgroup_manager,
+        rootless=context.rootless,
+        notify_socket=os.environ.get("NOTIFY_SOCKET", ""),
+        native_path=context.native,
+    )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
+
+
+def check_terminal(document: dict[str, object], options: Options, *, detached: bool) -> None:
+    """A terminal needs somebody to hold it: the console socket, or this command until the end."""
+    process = document.get("process")
+    terminal = isinstance(process, dict) and process.get("terminal") is True
+    if terminal and detached and not options.console_socket:
+        text = "is required: the process has a terminal and the command leaves"
+        raise WherryError(INVALID_ARGUMENT, text, path="--console-socket")
+    if options.console_socket and not terminal:
+        text = "is given, but process.terminal is not true"
+        raise WherryError(INVALID_ARGUMENT, text, path="--console-socket")

@@ -1,6 +1,5 @@
 /* Container init: the smallest process that can be pid 1. Every signal that can be forwarded stays blocked and is
  * taken by sigwaitinfo, so there are no handlers and no races. */
-#define _GNU_SOURCE
 #include "init.h"
 
 #include <errno.h>

@@ -1,7 +1,6 @@
 /* The monitor of one container: starts it from its plan, waits for whatever happens, starts it again if wanted, and
  * leaves when it is over for good. All signals are blocked; SIGCHLD comes by a signalfd and the others not at all:
  * only the container's end ends its monitor. */
-#define _GNU_SOURCE
 #include "monitor.h"
 
 #include <errno.h>

@@ -92,7 +92,7 @@ struct health_result {
 enum health_status { HEALTH_STARTING, HEALTH_HEALTHY, HEALTH_UNHEALTHY };
 
 struct health {
-	int plan_fd;        /* -1: no health check */
+	int plan_fd;        /* a memfd; -1: no health check */
 	enum health_status status;
 	unsigned streak, first, count; /* ring of results */
 	struct health_result results[MONITOR_HEALTH_RESULTS];
@@ -100,7 +100,7 @@ struct health {
 	pid_t pid;
 	int pipe;
 	int64_t next_at, kill_at, grace_until;
-	bool timed_out;
+	bool timed_out, broken; /* broken: the plan is damaged, each check fails with 126 */
 	char start[40];
 	size_t seen;        /* bytes of output of the running check; only the last ones are kept */
 };
@@ -221,6 +221,10 @@ void health_tick(struct monitor *m, int64_t now);
 int64_t health_deadline(const struct health *h);
 void health_read(struct monitor *m);
 bool health_reaped(struct monitor *m, pid_t pid, int status);
+
+/* monitor_health_plan.c */
+int health_plan_open(const char *path);
+int health_plan_aim(int fd, pid_t pid);
 
 /* monitor.c, called back by the attach protocol */
 void monitor_let_go(struct monitor *m);

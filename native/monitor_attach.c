@@ -1,7 +1,6 @@
 /* The attach socket, see docs/attach-protocol.md: SOCK_SEQPACKET, one message is one frame. The kernel keeps the
  * frames whole and bounds what a slow client can cost: when its socket is full, output for it is dropped and
  * counted, unless the client asked to be waited for. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

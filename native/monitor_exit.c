@@ -1,5 +1,4 @@
 /* What became of the container: exit.json (durable) and monitor.json (the present). */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,5 @@
 /* Health checks: an exec plan, executed by our own `@exec` at intervals. One check at a time; its output's last
  * MONITOR_HEALTH_OUTPUT bytes are kept with the last MONITOR_HEALTH_RESULTS results in health.json. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -28,8 +27,10 @@ void health_open(struct monitor *m)
 
 	h->plan_fd = h->pipe = -1;
 	h->next_at = h->kill_at = NEVER;
-	if (m->options.health_plan)
-		h->plan_fd = open(m->options.health_plan, O_RDONLY | O_CLOEXEC);
+	if (!m->options.health_plan)
+		return;
+	h->plan_fd = health_plan_open(m->options.health_plan);
+	h->broken = h->plan_fd < 0;
 }
 
 static size_t print_result(const struct health *h, unsigned slot, char *out, size_t size)
@@ -73,8 +74,9 @@ void health_begin(struct monitor *m)
 	struct health *h = &m->health;
 	int64_t now = now_ms();
 
-	if (h->plan_fd < 0 || (!h->outputs && !(h->outputs = map_buffer(MAP))))
+	if ((h->plan_fd < 0 && !h->broken) || (!h->outputs && !(h->outputs = map_buffer(MAP))))
 		return;
+	h->broken = h->broken || health_plan_aim(h->plan_fd, m->context.child) < 0;
 	h->status = HEALTH_STARTING;
 	h->streak = 0;
 	h->grace_until = now + m->options.health_start_period_ms;
@@ -161,24 +163,20 @@ static void finish(struct monitor *m, int exit_code)
 	save(m);
 }
 
-/* Descriptor 3 is the plan's, opened anew: plan_fd's offset is shared between checks. */
 static int spawn_exec(struct monitor *m, int output)
 {
 	struct health *h = &m->health;
-	char pid[16], plan[40];
-	char *argv[] = {"wherry-runtime", "@exec", "--target-pid", pid, "3", NULL};
+	char *argv[] = {"wherry-runtime", "@exec", "3", NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t none;
 
-	snprintf(pid, sizeof pid, "%d", m->context.child);
-	snprintf(plan, sizeof plan, "/proc/self/fd/%d", h->plan_fd);
 	sigemptyset(&none);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, m->null, 0);
 	posix_spawn_file_actions_adddup2(&actions, output, 1);
 	posix_spawn_file_actions_adddup2(&actions, output, 2);
-	posix_spawn_file_actions_addopen(&actions, 3, plan, O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, h->plan_fd, 3);
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
 	posix_spawnattr_setsigmask(&attributes, &none);
@@ -196,7 +194,7 @@ static void begin_check(struct monitor *m)
 	h->timed_out = false;
 	h->next_at = NEVER;
 	timestamp(h->start);
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+	if (h->broken || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
 		finish(m, 126);
 		return;
 	}

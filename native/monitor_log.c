@@ -3,7 +3,6 @@
  * Every byte read is logged exactly once. A line is one entry; one longer than MONITOR_LINE, or one that is not
  * finished for a while (a prompt), is logged in parts (CRI tag P; in json-file an entry without "\n"). An entry is
  * never divided over two files, and a batch that could only be written in part is taken back. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

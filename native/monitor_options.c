@@ -1,5 +1,4 @@
 /* Options of `@monitor`: `--name VALUE` or `--name=VALUE`, then the number of the plan's descriptor. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

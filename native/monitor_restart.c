@@ -1,6 +1,5 @@
 /* When a container that ended is started again. The engine's word against it is the file `stopped` or the frame
  * NO_RESTART; the file also counts when it was made while nobody listened. */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>

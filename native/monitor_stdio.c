@@ -3,7 +3,6 @@
  * stdout and stderr are fifos in the monitor's folder. The container's side is opened for reading and writing, so
  * that a container whose monitor was killed is not killed by SIGPIPE, and so that a later monitor could take over;
  * we still see end of file when the last process of the container is gone. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

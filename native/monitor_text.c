@@ -1,5 +1,4 @@
 /* Time stamps, JSON strings, buffers and small files that are replaced whole. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -508,6 +509,37 @@ def test_the_kernel_loads_and_obeys_it():
         [number["socket"], 1, 1, 1],
     ]
     assert in_kernel(result, *calls) == [-errno.EXDEV, 0, 0, -errno.ENOANO, 0, -errno.EL2HLT]
+
+
+FOREIGN = """
+import ctypes, json, mmap, os, sys
+program = bytes.fromhex(sys.argv[1])
+class Fprog(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+code = mmap.mmap(-1, 4096, prot=7)
+code.write(bytes.fromhex("53b840000000cd805bc3"))  # push rbx; mov eax, 64; int 0x80; pop rbx; ret
+getppid_of_x86 = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Fprog(len(program) // 8, program)), 0, 0) == 0
+libc.syscall(0x40000000 | 110)
+os.write(1, json.dumps([getppid_of_x86(), -ctypes.get_errno()]).encode())
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="x86_64 has these other architectures")
+def test_the_kernel_asks_the_part_of_the_callers_architecture():
+    document = profile(
+        rule("SCMP_ACT_ERRNO", "getppid", errnoRet=errno.EXDEV),
+        default="SCMP_ACT_ALLOW",
+        architectures=ALL_X86,
+    )
+    command = [sys.executable, "-ISc", FOREIGN]
+    done = subprocess.run([*command, compiled(document).program.hex()], capture_output=True, text=True)
+    assert json.loads(done.stdout) == [-errno.EXDEV, -errno.EXDEV], done.stderr
+    alone = compiled({**document, "architectures": []}).program.hex()
+    assert subprocess.run([*command, alone], capture_output=True).returncode == -signal.SIGSYS
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the loader knows the numbers of x86_64 only")

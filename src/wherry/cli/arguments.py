@@ -209,19 +209,15 @@ def size(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Seconds of `30s`, `1m30s`, `500ms` or a plain number. Raises WherryError (invalid argument)."""
-    total = 0.0
-    number = ""
-    rest = text
     units = {"ms": 0.001, "us": 0.000_001, "h": 3600.0, "m": 60.0, "s": 1.0}
+    total = 0.0
+    rest = text
     while rest:
-        if rest[0].isdecimal() or rest[0] == ".":
-            number, rest = number + rest[0], rest[1:]
-            continue
-        unit = next((u for u in units if rest.startswith(u)), "")
-        if not unit or not number.strip("."):
+        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+        rest = rest[len(number) :]
+        unit = next((unit for unit in units if rest.startswith(unit)), "s" if not rest and not total else "")
+        if not unit or not number.replace(".", "", 1).isdecimal():
             raise WherryError(INVALID_ARGUMENT, f"time {text!r} is not like 30s or 1m30s")
         total += float(number) * units[unit]
-        number, rest = "", rest[len(unit) :]
-    if number.count(".") > 1 or number == ".":
-        raise WherryError(INVALID_ARGUMENT, f"time {text!r} is not like 30s or 1m30s")
-    return total + (float(number) if number else 0)
+        rest = rest.removeprefix(unit)
+    return total

@@ -43,9 +43,7 @@ def test_a_wrong_type_is_an_error(value):
 
 def test_add_and_drop():
     assert caps.adjust(caps.DEFAULT, ["net_raw"], ["all"]) == ["CAP_NET_RAW"]
-    assert caps.adjust(caps.DEFAULT, ["ALL"], ["CAP_MKNOD"]) == [
-        c for c in caps.CAPABILITIES if c != "CAP_MKNOD"
-    ]
+    assert caps.adjust(caps.DEFAULT, ["ALL"], ["CAP_MKNOD"]) == [c for c in caps.CAPABILITIES if c != "CAP_MKNOD"]
     assert caps.adjust(["CAP_KILL", "CAP_CHOWN"], [], ["kill"]) == ["CAP_CHOWN"]
     with pytest.raises(WherryError):
         caps.adjust((), ["kill"], ["CAP_KILL"])

@@ -50,9 +50,7 @@ def default_config(*args: str) -> dict[str, Any]:
             "args": list(args) or ["true"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {
-                name: list(CAPABILITIES) for name in ("bounding", "effective", "permitted", "ambient")
-            },
+            "capabilities": {name: list(CAPABILITIES) for name in ("bounding", "effective", "permitted", "ambient")},
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs", "readonly": False},
@@ -83,9 +81,7 @@ def make_rootfs(path: Path) -> None:
     for applet in applets.split():
         if applet != "busybox":
             (path / "bin" / applet).symlink_to("busybox")
-    (path / "etc/passwd").write_text(
-        "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n"
-    )
+    (path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n")
     (path / "etc/group").write_text("root:x:0:\nalice:x:1000:\nstaff:x:50:alice\n")
 
 

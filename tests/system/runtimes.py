@@ -240,9 +240,7 @@ def _stat(pid: int) -> tuple[str, int]:
 
 def cgroups_named(part: str) -> list[Path]:
     """Directories of every control group hierarchy whose name contains `part`."""
-    return [
-        Path(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names if part in name
-    ]
+    return [Path(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names if part in name]
 
 
 def mounts_below(path: Path) -> list[str]:

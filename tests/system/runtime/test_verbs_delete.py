@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ..runtimes import Container, Runtime, process_state, wait_until
+from ..stuck_file_system import StuckFileSystem
 
 
 def hook(script: str) -> dict:
@@ -146,3 +148,23 @@ def test_two_deletes_at_once(stopped: Container, only) -> None:
     assert results[0][0] == 0
     assert results[1] in ((0, ""), (1, "container does not exist\n"))
     assert not stopped.exists
+
+
+def test_a_process_that_cannot_die_is_named(container: Container, place: Path, only) -> None:
+    """No endless loop: after the deadline the error names the process, and the container can be deleted later."""
+    only("wherry-runtime")
+    point = place / "stuck"
+    point.mkdir()
+    with StuckFileSystem(point) as stuck:
+        container.bundle.mount("/stuck", "bind", str(point), "bind").shell("cat /stuck/file & wait")
+        container.create()
+        container.start()
+        assert stuck.asked.wait(20)
+        init = container.pid
+        (child,) = set(json.loads(container.runtime("ps", "--format", "json", container.id).stdout)) - {init}
+        result = container.delete("--force", check=False)
+        assert result.status == 1
+        assert f"process {child} did not end within 10 s of SIGKILL: it is in state D" in result.stderr
+        assert container.exists
+    wait_until(lambda: process_state(init) == "")
+    container.delete()

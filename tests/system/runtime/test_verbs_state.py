@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from datetime import UTC, datetime
 
 import pytest
 
-from ..runtimes import Container, Runtime, process_state
+from ..runtimes import Container, Runtime, process_state, wait_until
 
 
 def test_state_of_a_life(created: Container) -> None:
@@ -89,6 +90,37 @@ def test_a_reused_pid_is_not_the_container(running: Container, only) -> None:
     assert process_state(document["pid"]) not in ("", "Z")
     path.write_text(kept)
     assert running.status == "running"
+
+
+LEADER_ENDS = """
+#include <pthread.h>
+#include <unistd.h>
+static void *other(void *unused) { for (;;) pause(); return unused; }
+int main(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, other, NULL);
+    write(1, "ready\\n", 6);
+    pthread_exit(NULL);
+}
+"""
+
+
+def test_a_first_thread_that_ended_is_not_the_end(container: Container, only) -> None:
+    """The kernel shows such a process as a zombie, but it runs."""
+    only("wherry-runtime")
+    program = container.bundle.rootfs / "bin/leader"
+    compiler = ["cc", "-static", "-pthread", "-x", "c", "-", "-o", program]
+    subprocess.run(compiler, input=LEADER_ENDS, text=True, check=True)
+    container.bundle.args("leader")
+    container.create()
+    container.start()
+    pid = container.pid
+    wait_until(lambda: process_state(pid) == "Z")
+    assert container.stdout == "ready\n"
+    assert container.status == "running"
+    container.kill("KILL")
+    container.wait("stopped")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "", "..", ".", "ü"])

@@ -55,11 +55,11 @@ static bool find_self(struct place *p)
 }
 
 /* An editable install leaves the source folder in a .pth file's first line. */
-static bool read_pth(struct place *p)
+static bool read_pth(struct place *p, const char *name)
 {
 	char path[PATH_MAX];
 
-	if (!join(path, "%s/_wherry.pth", p->site))
+	if (!join(path, "%s/%s", p->site, name))
 		return false;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -82,8 +82,8 @@ static bool look_in(struct place *p, const char *lib, const char *version, const
 		return false;
 	if (is_directory(package))
 		strcpy(p->parent, p->site);
-	else if (!read_pth(p))
-		return false;
+	else if (!read_pth(p, "_editable_impl_wherry.pth") && !read_pth(p, "_wherry.pth"))
+		return false; /* the names that hatchling gives it, new and old */
 	snprintf(p->version, sizeof p->version, "%s", version);
 	return true;
 }

@@ -17,6 +17,7 @@
 struct place {
 	char executable[PATH_MAX]; /* this program */
 	char bin[PATH_MAX];        /* its folder */
+	char prefix[PATH_MAX];     /* the folder above */
 	char version[32];          /* "python3.11": the interpreter that the package was installed for */
 	char site[PATH_MAX];       /* site-packages or dist-packages */
 	char parent[PATH_MAX];     /* where the package lies: `site`, or the source folder of an editable install */
@@ -51,6 +52,9 @@ static bool find_self(struct place *p)
 	if (!slash)
 		return false;
 	*slash = '\0';
+	strcpy(p->prefix, p->bin);
+	slash = strrchr(p->prefix, '/');
+	*(slash ? slash : p->prefix) = '\0';
 	return true;
 }
 
@@ -96,7 +100,7 @@ static bool find_package(struct place *p)
 
 	for (size_t i = 0; i < sizeof folders / sizeof *folders && !found; i++) {
 		DIR *versions;
-		if (!join(lib, "%s/../%s", p->bin, folders[i]) || !(versions = opendir(lib)))
+		if (!join(lib, "%s/%s", p->prefix, folders[i]) || !(versions = opendir(lib)))
 			continue;
 		for (struct dirent *entry; !found && (entry = readdir(versions));)
 			if (!strncmp(entry->d_name, "python3", 7))

@@ -284,7 +284,7 @@ def compile_cgroup(
     if manager == "systemd":
         from .cgroup_systemd import start_scope
 
-        scope = start_scope(config, container_id, layout, rootless=rootless, native_path=native_path)
+        scope = start_scope(config, container_id, layout, settings, rootless=rootless, native_path=native_path)
     groups = [
         Group(hierarchy, path, CGROUP if hierarchy.version == 2 else new_slot())
         for hierarchy, path in _directories(linux, container_id, layout, scope)

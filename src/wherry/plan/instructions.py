@@ -184,5 +184,6 @@ META_KEYS = (
     "cgroup",  # directory whose cgroup.procs (and those below) names the container's processes; "" if none
     "freezer",  # directory of the freezer; "" if none
     "freezer_version",  # 1 or 2
+    "scope",  # the unit of the systemd driver, followed by " user" when it is the user's manager's; "" without
     "shares_pid_namespace",  # 1: killing init does not end the others; kill and delete walk the cgroup
 )

@@ -196,6 +196,8 @@ class Cgroup:
         program.emit("META", "cgroup", self.path)
         program.emit("META", "freezer", self.freezer)
         program.emit("META", "freezer_version", str(self.freezer_version or ""))
+        if self.scope is not None:
+            program.emit("META", "scope", self.scope.unit + (" user" if self.rootless else ""))
 
     def finish(self, plan: Plan) -> None:
         """META, PAUSE, RESUME and the first steps of DELETE."""

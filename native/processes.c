@@ -63,16 +63,17 @@ struct walk {
 static bool walk_processes(const char *group, void *context)
 {
 	const struct walk *walk = context;
-	char path[PATH_MAX];
+	char path[PATH_MAX], line[32];
 	bool go_on = true;
-	int pid;
 
 	snprintf(path, sizeof path, "%s/cgroup.procs", group);
 	FILE *file = fopen(path, "re");
 	if (!file)
 		return true;
-	while (go_on && fscanf(file, "%d", &pid) == 1)
+	while (go_on && fgets(line, sizeof line, file)) {
+		int pid = atoi(line);
 		go_on = pid == 0 || walk->each(pid, walk->context); /* 0: not visible from our pid namespace */
+	}
 	fclose(file);
 	return go_on;
 }

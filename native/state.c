@@ -34,15 +34,16 @@ static ssize_t read_text(int dir, const char *path, char *buffer, size_t size)
 
 /* Root directories. */
 
-/* True in a user namespace other than the first, where uid 0 is nobody special. */
+/* True in a user namespace other than the first, whose map is "0 0 4294967295". */
 static bool in_user_namespace(void)
 {
-	char map[64];
-	unsigned long inside, outside, count;
+	char map[64], *rest;
 
 	if (read_text(AT_FDCWD, "/proc/self/uid_map", map, sizeof map) <= 0)
 		return false;
-	return sscanf(map, "%lu %lu %lu", &inside, &outside, &count) != 3 || outside != 0 || count != UINT32_MAX;
+	unsigned long inside = strtoul(map, &rest, 10);
+	unsigned long outside = strtoul(rest, &rest, 10);
+	return inside != 0 || outside != 0 || strtoul(rest, NULL, 10) != UINT32_MAX;
 }
 
 /* Root in a user namespace keeps XDG_RUNTIME_DIR unless it says that it is root (a nested engine's USER). */

@@ -92,7 +92,7 @@ def check_version(document: Document) -> None:
     """ociVersion is SemVer and its major is 1."""
     version = document.required_text("ociVersion")
     parts = version.split("+")[0].split("-")[0].split(".")
-    if len(parts) != 3 or not all([part.isdigit() and part.isascii() for part in parts]):
+    if len(parts) != 3 or not all(part.isdigit() and part.isascii() for part in parts):
         raise document.error("ociVersion", f"{version!r} is not a version of the form 1.2.3")
     if parts[0] != "1":
         raise document.error("ociVersion", f"{version} is not supported; versions 1.x are")

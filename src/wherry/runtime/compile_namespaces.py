@@ -146,7 +146,7 @@ def map_text(ids: list[tuple[int, int, int]]) -> str:
 
 def read_map(document: Document, name: str) -> list[tuple[int, int, int]]:
     """(container id, host id, size) of an id mapping."""
-    ids = []
+    ids: list[tuple[int, int, int]] = []
     for entry in document.documents(name):
         first = entry.required_number("containerID", 0, UINT32_MAX - 1)
         host = entry.required_number("hostID", 0, UINT32_MAX - 1)

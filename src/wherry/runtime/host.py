@@ -134,4 +134,4 @@ def _landlock_abi() -> int:
     """landlock_create_ruleset(NULL, 0, VERSION); only a document with a ruleset pays for ctypes."""
     import ctypes
 
-    return max(0, ctypes.CDLL(None).syscall(444, None, 0, 1))
+    return max(0, int(ctypes.CDLL(None).syscall(444, None, 0, 1)))

@@ -133,5 +133,4 @@ def _run(verb: str, context: Context) -> int:
 
         return exec.run(context)
     module = __import__(f"wherry.runtime.commands.{verb}", fromlist=["run"])
-    status = module.run(context)
-    return int(status)
+    return int(module.run(context))

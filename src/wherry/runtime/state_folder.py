@@ -36,9 +36,7 @@ def check_id(container_id: str) -> None:
             text = f"invalid container ID format: invalid character `{character}` in container ID"
             raise WherryError(INVALID_ARGUMENT, text)
     if container_id in ("", ".", "..") or len(container_id) > 255:
-        raise WherryError(
-            INVALID_ARGUMENT, f"invalid container ID format: `{container_id}` cannot name a container"
-        )
+        raise WherryError(INVALID_ARGUMENT, f"invalid container ID format: `{container_id}` cannot name a container")
 
 
 def default_root(euid: int, in_userns: bool) -> str:
@@ -59,7 +57,7 @@ def default_root(euid: int, in_userns: bool) -> str:
 
 def _private_root(euid: int) -> str:
     """A directory in /tmp may have been made by anyone: it must be a real one of ours that nobody else writes."""
-    path = f"/tmp/wherry-{euid}"  # noqa: S108
+    path = f"/tmp/wherry-{euid}"
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:

@@ -59,12 +59,12 @@ def launch(context: Context, arguments: Arguments, command: str, words: list[str
     folder = create_folder(root, container_id, plan.encode(), data)
     os.set_inheritable(folder.lock_fd, True)
     os.set_inheritable(folder.plan_fd, True)
-    line = [context.native, command, "--root", root, "--id", container_id, "--lock-fd", str(folder.lock_fd)]
-    line += context.report.options() + words
+    native = [context.native, command, "--root", root, "--id", container_id, "--lock-fd", str(folder.lock_fd)]
+    native += context.report.options() + words
     if options.kept_fds:
-        line += ["--preserve-fds", str(options.kept_fds)]
+        native += ["--preserve-fds", str(options.kept_fds)]
     try:
-        os.execv(context.native, [*line, str(folder.plan_fd)])
+        os.execv(context.native, [*native, str(folder.plan_fd)])
     except OSError:
         folder.discard()
         raise

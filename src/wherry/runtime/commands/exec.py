@@ -67,6 +67,7 @@ def run(context: Context) -> int:
         context.report.warning(line)
     plan_fd = os.memfd_create("plan", 0)
     os.write(plan_fd, plan.encode())
+    os.lseek(plan_fd, 0, os.SEEK_SET)
     words = [context.native, "@exec", *context.report.options()]
     if detached:
         words.append("--detach")
@@ -126,9 +127,7 @@ def _set_user(arguments: Arguments, process: dict[str, Any]) -> None:
         uid, colon, gid = text.partition(":")
         for part in (uid, gid) if colon else (uid,):
             if not (part.isascii() and part.isdigit()):
-                raise WherryError(
-                    INVALID_ARGUMENT, f"{text!r} is not UID or UID:GID in numbers", path="--user"
-                )
+                raise WherryError(INVALID_ARGUMENT, f"{text!r} is not UID or UID:GID in numbers", path="--user")
         user["uid"] = int(uid)
         if colon:
             user["gid"] = int(gid)

@@ -130,7 +130,9 @@ static bool find_python(const struct place *p, char *python)
  * known package (`parent` is empty) the interpreter must find it by itself. */
 static void become(struct place *p, char *python, const char *module, int argc, char **argv)
 {
-	char code[256];
+	static const char search[] = ";import importlib.util as u;u.find_spec('wherry')or sys.exit("
+	                             "'cannot find the package of '+a[0]+': name its Python in WHERRY_PYTHON')";
+	char code[512];
 	char **words = calloc((size_t)argc + 16, sizeof *words);
 	int n = 0, paths = 0;
 
@@ -151,9 +153,8 @@ static void become(struct place *p, char *python, const char *module, int argc, 
 	words[n++] = p->executable;
 	for (int i = 1; i < argc; i++)
 		words[n++] = argv[i];
-	snprintf(code, sizeof code,
-	         "import sys;a=sys.argv;sys.path+=a[1:%d];del a[:%d];from %s import main;sys.exit(main(a[1:]))", paths + 1,
-	         paths + 1, module);
+	snprintf(code, sizeof code, "import sys;a=sys.argv;sys.path+=a[1:%d];del a[:%d]%s;from %s import main;sys.exit(main(a[1:]))",
+	         paths + 1, paths + 1, p->parent[0] ? "" : search, module);
 	execv(python, words);
 	int error = errno;
 	free(words);

@@ -122,3 +122,8 @@ def test_the_environment_does_not_change_the_package(prefix: Path) -> None:
     other = install(prefix / "other")
     assert str(other) not in ask(prefix, "wherry", "ps", PYTHONPATH=str(other))["path"]
     assert site.is_dir()
+
+
+def test_no_package_is_a_plain_error(prefix: Path) -> None:
+    error = ask(prefix, "wherry", "ps", WHERRY_PYTHON="/usr/bin/python3", status=1)["error"]
+    assert error == f"cannot find the package of {prefix}/bin/wherry: name its Python in WHERRY_PYTHON\n"

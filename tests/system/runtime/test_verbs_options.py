@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,33 @@ def test_the_log_as_text(runtime: Runtime, place: Path, only) -> None:
     kept, line = log.read_text().splitlines()
     assert kept == "kept"
     assert re.fullmatch(r'time="[^"]+Z?" level=error msg="container does not exist"', line)
+
+
+@pytest.mark.parametrize(
+    ("log", "mounts", "wanted"),
+    [
+        (
+            "journald:me",
+            "mount -t tmpfs t /run; mkdir -p /run/systemd/journal; mount --bind {} /run/systemd/journal",
+            b"PRIORITY=3\nSYSLOG_IDENTIFIER=me\nMESSAGE=container does not exist\n",
+        ),
+        (
+            "syslog:me",
+            "mount -t tmpfs t /dev; touch /dev/log; mount --bind {}/socket /dev/log",
+            b"<11>me: container does not exist",
+        ),
+    ],
+)
+def test_the_log_in_the_systems_journal(runtime: Runtime, place: Path, only, log: str, mounts: str, wanted) -> None:
+    only("wherry-runtime")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(place / "socket"))
+        command = runtime.command("--log", log, "state", "nope")
+        script = f'set -e; {mounts.format(place)}; exec "$0" "$@"'
+        result = subprocess.run(["unshare", "-m", "sh", "-c", script, *command], check=False)
+        assert result.returncode == 1
+        journal.settimeout(10)
+        assert journal.recv(4096) == wanted
 
 
 def test_an_unwritable_log_is_an_error(runtime: Runtime, place: Path) -> None:

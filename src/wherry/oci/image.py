@@ -89,6 +89,17 @@ class Descriptor:
         return f"Descriptor({self.media_type!r}, {self.digest!r}, {self.size_bytes})"
 
 
+class Document:
+    """A manifest or index as it was sent, with the type it was sent as; its digest is verified."""
+
+    __slots__ = ("digest", "media_type", "raw")
+
+    def __init__(self, raw: bytes, media_type: str, digest: Digest) -> None:
+        self.raw = raw
+        self.media_type = media_type
+        self.digest = digest
+
+
 class Manifest:
     """One image for one platform. `raw` is the document itself, `digest` its identity."""
 
@@ -124,8 +135,7 @@ class Index:
         self.media_type = media_type
         self.digest = digests.of_bytes(raw)
         self.manifests = tuple(
-            _descriptor(entry, f"manifests[{number}]")
-            for number, entry in enumerate(_list(document, "manifests"))
+            _descriptor(entry, f"manifests[{number}]") for number, entry in enumerate(_list(document, "manifests"))
         )
         self.annotations = _strings(document, "annotations")
 
@@ -197,9 +207,7 @@ def parse_manifest(raw: bytes, media_type: str = "") -> Manifest | Index:
     read as both kinds, or says another type than its sender, is refused (CVE-2021-41190).
     """
     if len(raw) > MANIFEST_LIMIT_BYTES:
-        raise WherryError(
-            RESOURCE_EXHAUSTED, f"manifest of {len(raw)} bytes is larger than {MANIFEST_LIMIT_BYTES}"
-        )
+        raise WherryError(RESOURCE_EXHAUSTED, f"manifest of {len(raw)} bytes is larger than {MANIFEST_LIMIT_BYTES}")
     document = parse_document(raw, "manifest")
     stated = _text(document, "mediaType")
     media_type = media_type.partition(";")[0].strip()
@@ -209,9 +217,7 @@ def parse_manifest(raw: bytes, media_type: str = "") -> Manifest | Index:
         raise _bad("mediaType", f"the document says {stated}, but was sent as {media_type}")
     kind = stated or media_type or _guess(document)
     if kind in DOCKER_SCHEMA1 or document.get("schemaVersion") == 1:
-        raise WherryError(
-            NOT_IMPLEMENTED, "docker manifest schema 1 is not supported", hint="push the image again"
-        )
+        raise WherryError(NOT_IMPLEMENTED, "docker manifest schema 1 is not supported", hint="push the image again")
     if document.get("schemaVersion") != 2:
         raise _bad("schemaVersion", f"{document.get('schemaVersion')!r} is not 2")
     if "manifests" in document and ("layers" in document or "config" in document):
@@ -230,9 +236,7 @@ def parse_manifest(raw: bytes, media_type: str = "") -> Manifest | Index:
 def parse_config(raw: bytes) -> ImageConfig:
     """Read an image configuration; only the fields that matter here are checked."""
     if len(raw) > CONFIG_LIMIT_BYTES:
-        raise WherryError(
-            RESOURCE_EXHAUSTED, f"image config of {len(raw)} bytes is larger than {CONFIG_LIMIT_BYTES}"
-        )
+        raise WherryError(RESOURCE_EXHAUSTED, f"image config of {len(raw)} bytes is larger than {CONFIG_LIMIT_BYTES}")
     return ImageConfig(raw, parse_document(raw, "image config"))
 
 

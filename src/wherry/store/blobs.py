@@ -149,7 +149,7 @@ class Ingest:
 
     @property
     def offset(self) -> int:
-        """Bytes that have arrived and been hashed."""
+        """Bytes that have arrived, and been hashed, so far."""
         return self._verifier.size_bytes
 
     def replay(self) -> Iterator[bytes]:
@@ -168,7 +168,7 @@ class Ingest:
         """Hash and keep `data`; DATA_LOSS when there is more than was promised."""
         self._verifier.update(data)
         if self._size_bytes is not None and self._verifier.size_bytes > self._size_bytes:
-            self._drop()
+            self.drop()
             raise WherryError(DATA_LOSS, f"blob {self._digest} is larger than the {self._size_bytes} bytes promised")
         view = memoryview(data)
         while len(view):
@@ -179,19 +179,28 @@ class Ingest:
 
         DATA_LOSS when either is wrong; what has arrived is thrown away then.
         """
+        digest = self.settle()
+        os.rename(self._path, self._paths.blob(digest))
+        self.close()
+        return digest
+
+    def settle(self) -> Digest:
+        """Verify, and make the contents durable, without giving them their name yet."""
+        digest = self._verify()
+        os.fsync(self._fd)
+        return digest
+
+    def _verify(self) -> Digest:
         size = self._verifier.size_bytes
         if self._size_bytes is not None and size != self._size_bytes:
             if size > self._size_bytes:
-                self._drop()
+                self.drop()
             raise WherryError(DATA_LOSS, f"blob {self._digest} has {size} bytes instead of {self._size_bytes}")
         try:
             digest = self._verifier.check(f"blob {self._digest}")
         except WherryError:
-            self._drop()
+            self.drop()
             raise
-        os.fsync(self._fd)
-        os.rename(self._path, self._paths.blob(digest))
-        self.close()
         return digest
 
     def close(self) -> None:
@@ -199,11 +208,16 @@ class Ingest:
         if self._fd < 0:
             return
         if self._digest is None and _is_at(self._fd, self._path):
-            self._drop()
+            self.drop()
         os.close(self._fd)
         self._fd = -1
 
-    def _drop(self) -> None:
+    def stored_bytes(self) -> int:
+        """Bytes that an earlier transfer left."""
+        return os.fstat(self._fd).st_size
+
+    def drop(self) -> None:
+        """Throw away what has arrived; only `close` may follow."""
         try:
             os.unlink(self._path)
         except FileNotFoundError:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wherry.store.extract import Limits
 
 _SETTLED_AFTER_S = 120.0  # the kernel writes back within half a minute by default
+_UNKNOWN = Digest("")
 _STACK = """
     WITH RECURSIVE stack (id, parent, depth) AS (
         SELECT id, parent, 0 FROM layers WHERE chain_id = ?
@@ -65,11 +66,11 @@ class Staged:
 
     __slots__ = ("applied", "archive_bytes", "blob", "chain_id", "diff_id", "key")
 
-    def __init__(self, key: int, chain_id: Digest, diff_id: Digest, blob: Digest) -> None:
+    def __init__(self, key: int, chain_id: Digest | None, diff_id: Digest | None, blob: Digest | None) -> None:
         self.key = key
-        self.chain_id = chain_id
-        self.diff_id = diff_id
-        self.blob = blob
+        self.chain_id = chain_id or _UNKNOWN
+        self.diff_id = diff_id or _UNKNOWN
+        self.blob = blob or _UNKNOWN
         self.archive_bytes = 0
         self.applied: Applied | None = None
 
@@ -107,10 +108,10 @@ class Layers:
 
     def stage(
         self,
-        chain_id: Digest,
+        chain_id: Digest | None,
         parent: Digest | None,
-        diff_id: Digest,
-        blob: Digest,
+        diff_id: Digest | None,
+        blob: Digest | None,
         chunks: Iterable[Data],
         *,
         hashed: Verifier | None = None,
@@ -118,26 +119,32 @@ class Layers:
     ) -> Staged:
         """Extract the uncompressed archive in `chunks`, whose digest must turn out as `diff_id`.
 
-        `hashed` is given when the caller hashes the chunks already, in a thread of its own; it must have seen
-        them all when they end. On any error nothing is left.
+        What is not known beforehand is None; chain id and diff id are then set by what the archive turns out to
+        be, and the caller sets `blob` before `commit`. `hashed` is given when the caller hashes the chunks
+        already, in a thread of its own; it must have seen them all when they end. On any error nothing is left.
         """
+        from wherry.oci import image
         from wherry.oci.digest import Verifier
         from wherry.store import extract
 
         verifier = hashed
         if verifier is None:
-            verifier = Verifier(algorithm=diff_id.algorithm)
+            verifier = Verifier(algorithm=diff_id.algorithm if diff_id else "sha256")
             chunks = _hash(chunks, verifier)
         parents = [] if self.parallel or parent is None else self.stack(parent)
-        staged = Staged(self._intend("layer", chain_id), chain_id, diff_id, blob)
+        staged = Staged(self._intend("layer", chain_id or ""), chain_id, diff_id, blob)
         try:
             target = self._snapshotter.prepare(staged.key, parents, base=parent is None)
             try:
                 staged.applied = extract.extract(target, chunks, limits)
             finally:
                 target.close()
-            if verifier.digest() != diff_id:
-                raise WherryError(DATA_LOSS, f"layer {blob}: its contents are {verifier.digest()}, not {diff_id}")
+            actual = verifier.digest()
+            if diff_id is not None and actual != diff_id:
+                raise WherryError(DATA_LOSS, f"layer {blob}: its contents are {actual}, not {diff_id}")
+            staged.diff_id = actual
+            if chain_id is None:
+                staged.chain_id = image.chain_ids([parent, actual] if parent is not None else [actual])[-1]
             staged.archive_bytes = verifier.size_bytes
         except BaseException:
             self.discard(staged)

@@ -83,10 +83,18 @@ class Store:
                 if kind == "layer":
                     self.layers.repair_intent(intent)
                 else:
-                    self.snapshots.repair_intent(intent, subject, removal=kind == "removal")
+                    self._repair_container(intent, subject, removal=kind == "removal")
             self.layers.recover()
         finally:
             lock.release()
+
+    def _repair_container(self, intent: int, container_id: str, *, removal: bool) -> None:
+        try:
+            self.snapshots.repair_intent(intent, container_id, removal=removal)
+        except WherryError as error:
+            if error.code != FAILED_PRECONDITION:
+                raise
+            # It is mounted: somebody else's to undo. The intent stays until then.
 
     def _needs_repair(self) -> bool:
         query = "SELECT EXISTS (SELECT 1 FROM intents) OR EXISTS (SELECT 1 FROM layers WHERE boot NOT IN ('', ?))"

@@ -30,6 +30,8 @@ struct plan {
 int plan_open(struct plan *plan, int fd, const char **why);
 int plan_verify(struct plan *plan, const uint8_t *data, size_t size, const char **why);
 void plan_close(struct plan *plan);
+/* Renew the checksum of a verified plan in which a number was changed. */
+void plan_seal(uint8_t *data);
 
 /* Walk: `for (s = plan_first(p, id); s; s = plan_next(p, id, s))`. */
 const struct step *plan_first(const struct plan *plan, unsigned program);

@@ -1,0 +1,225 @@
+/* The container's command: CHDIR, FIND, WAIT_START, EXEC. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "init.h"
+#include "message.h"
+#include "operations.h"
+#include "procfs.h"
+#include "resolve.h"
+
+enum { NOT_EXECUTABLE = 126, NOT_FOUND = 127 };
+
+/* A working directory outside of the root has no path in it. */
+static bool inside_root(void)
+{
+	char path[PATH_MAX];
+	return syscall(SYS_getcwd, path, sizeof path) > 0 && path[0] == '/';
+}
+
+static int enter_directory(const struct context *c, const char *path, bool create)
+{
+	int root = slot(c, SLOT_ROOT);
+	autoclose int fd = root_open(root, path, O_PATH | O_DIRECTORY);
+	if (fd < 0 && errno == ENOENT && create)
+		fd = root_make(root, path, ROOT_DIRECTORY, 0755);
+	return fd < 0 ? -1 : fchdir(fd);
+}
+
+OPERATION(CHDIR)
+{
+	const char *path = text(c, a[CHDIR_PATH]);
+	if (enter_directory(c, path, a[CHDIR_FLAGS] & PLAN_CHDIR_CREATE) < 0) {
+		if (errno == EACCES && a[CHDIR_FLAGS] & PLAN_CHDIR_MAY_FAIL)
+			return 0;
+		return fail(f, errno, "chdir to cwd (\"%s\") set in config.json failed", path);
+	}
+	return inside_root() ? 0 : fail(f, 0, "the working directory %s is outside of the container", path);
+}
+
+static int not_run(struct failure *f, int status, int error, const char *name, const char *why)
+{
+	fail(f, error, "exec: \"%s\"%s%s", name, why[0] ? ": " : "", why);
+	f->exit_status = status;
+	return -1;
+}
+
+/* 0 if it can be executed, else errno. */
+static int check_executable(const char *path)
+{
+	struct stat status;
+	if (stat(path, &status) < 0)
+		return errno;
+	if (S_ISDIR(status.st_mode))
+		return EISDIR;
+	if (!S_ISREG(status.st_mode))
+		return EACCES;
+	return access(path, X_OK) < 0 ? errno : 0;
+}
+
+static int find_path(struct context *c, const char *name, struct failure *f)
+{
+	char why[PATH_MAX + 8];
+	int error = check_executable(name);
+	c->found = name;
+	if (error == 0)
+		return 0;
+	if (error != ENOENT && error != ENOTDIR)
+		return not_run(f, NOT_EXECUTABLE, error, name, "");
+	snprintf(why, sizeof why, "stat %s", name);
+	return not_run(f, NOT_FOUND, error, name, why);
+}
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* As execvp: the first that can be executed, and a refusal is only told when nothing else is found. */
+static int search_path(struct context *c, const char *name, const char *path, struct failure *f)
+{
+	static char candidate[PATH_MAX];
+	bool denied = false;
+	for (const char *at = path;; at++) {
+		size_t length = strcspn(at, ":");
+		int size = snprintf(candidate, sizeof candidate, "%.*s%s%s", (int)length, at, length ? "/" : "./", name);
+		if (size < (int)sizeof candidate) {
+			int error = check_executable(candidate);
+			c->found = candidate;
+			if (error == 0)
+				return 0;
+			denied |= error == EACCES;
+		}
+		at += length;
+		if (!*at)
+			break;
+	}
+	if (denied)
+		return not_run(f, NOT_EXECUTABLE, EACCES, name, "");
+	return not_run(f, NOT_FOUND, 0, name, "executable file not found in $PATH");
+}
+
+OPERATION(FIND)
+{
+	const char *name = text(c, a[FIND_NAME]), *path = text(c, a[FIND_PATH]);
+	if (!name[0])
+		return not_run(f, NOT_FOUND, 0, name, "executable file not found in $PATH");
+	if (strchr(name, '/'))
+		return find_path(c, name, f);
+	return search_path(c, name, path ? path : DEFAULT_PATH, f);
+}
+
+/* From READY on our death is not HOST's business, from RELEASE on HOST's is not ours. In between, the end of file on
+ * the socket ends us. */
+static int hand_over(struct context *c, struct failure *f)
+{
+	c->death_signal = 0;
+	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+	if (message_send(c, MESSAGE_READY, 0, 0, f) < 0 || message_await(c, MESSAGE_RELEASE, 0, NULL, f) < 0)
+		return -1;
+	close_descriptor(&c->peer);
+	return 0;
+}
+
+OPERATION(WAIT_START)
+{
+	UNUSED(a);
+	if (hand_over(c, f) < 0)
+		return -1;
+	do
+		c->report_fd = reopen(c, slot(c, SLOT_FIFO), O_WRONLY);
+	while (c->report_fd < 0 && errno == EINTR);
+	if (c->report_fd < 0)
+		return fail(f, errno, "wait for start: open exec.fifo");
+	slot_set(c, SLOT_FIFO, -1, 0);
+	return 0;
+}
+
+static void default_signals(void)
+{
+	struct sigaction standard = {.sa_handler = SIG_DFL};
+	sigset_t none;
+	for (int number = 1; number < 65; number++)
+		if (number != SIGPIPE) /* while a failure may still have to be written */
+			sigaction(number, &standard, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigaction(SIGPIPE, &standard, NULL);
+}
+
+/* Close all but stdio, the user's descriptors and the one that tells of a failing execve. */
+static void close_all(struct context *c, uint64_t keep)
+{
+	int first = 3 + (int)keep;
+	int *report = c->report_fd >= 0 ? &c->report_fd : &c->peer;
+	if (*report < 0) {
+		sys_close_range((unsigned)first, ~0u, 0);
+		return;
+	}
+	if (*report != first && dup3(*report, first, O_CLOEXEC) == first)
+		*report = first;
+	if (*report != first || sys_close_range((unsigned)first + 1, ~0u, 0) == 0)
+		return;
+	for (int fd = first + 1; fd < 1024; fd++) /* before Linux 5.9 */
+		close(fd);
+}
+
+/* ENOENT for a file that is there: name the interpreter that is not. */
+static void missing_interpreter(const char *path, char *out, size_t size)
+{
+	char head[256];
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t got = fd < 0 ? -1 : read(fd, head, sizeof head - 1);
+	if (got < 0) {
+		snprintf(out, size, "exec %s", path);
+		return;
+	}
+	head[got] = 0;
+	if (got > 2 && head[0] == '#' && head[1] == '!') {
+		char *name = head + 2 + strspn(head + 2, " \t");
+		size_t length = strcspn(name, " \t\r\n");
+		bool carriage = name[length] == '\r' || memchr(head, '\r', (size_t)got);
+		snprintf(out, size, "exec %s: its interpreter %.*s is missing%s", path, (int)length, name,
+			 carriage ? " (the script has Windows line ends)" : "");
+		return;
+	}
+	snprintf(out, size, "exec %s: its dynamic loader is missing", path);
+}
+
+static int exec_failed(const char *path, int error, struct failure *f)
+{
+	char line[400];
+	if (error == ENOENT && access(path, F_OK) == 0) {
+		missing_interpreter(path, line, sizeof line);
+		fail(f, error, "%s", line);
+	} else if (error == ENOEXEC) {
+		fail(f, 0, "exec %s: exec format error", path);
+	} else {
+		fail(f, error, "exec %s", path);
+	}
+	f->exit_status = error == ENOENT || error == ENOTDIR ? NOT_FOUND : NOT_EXECUTABLE;
+	return -1;
+}
+
+OPERATION(EXEC)
+{
+	size_t count;
+	char **argv = list_array(c, a[EXEC_ARGS], &count), **envp = list_array(c, a[EXEC_ENV], &count);
+	if (!argv || !envp || !c->found)
+		return fail(f, errno, "prepare the command");
+	close_all(c, a[EXEC_KEEP_FDS]);
+	default_signals();
+	if (a[EXEC_FLAGS] & PLAN_EXEC_INIT) {
+		close_descriptor(&c->report_fd);
+		close_descriptor(&c->peer);
+		init_main(c->found, argv, envp);
+	} else {
+		execve(c->found, argv, envp);
+	}
+	int error = errno;
+	sigset_t pipe_only; /* nobody may be reading any more */
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &pipe_only, NULL);
+	return exec_failed(c->found, error, f);
+}

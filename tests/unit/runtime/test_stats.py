@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from own_groups import OwnGroups
@@ -24,10 +25,11 @@ def own():
 
 def test_usage_of_a_real_group(own):
     own.path("pids")
-    process = own.run("python3", "-c", "x = bytearray(8 << 20)\nwhile True: pass")
+    process = own.run(sys.executable, "-c", "x = bytearray(8 << 20)\nwhile True: pass")
     while not (stats := read_stats(own.groups, process.pid))["cpu"]["usage"]["total"]:
         pass
-    assert stats["pids"] == {"current": 1, "limit": 0}
+    assert stats["pids"]["current"] >= 1
+    assert stats["pids"]["limit"] == 0
     assert stats["cpuset"]["cpus"]
     assert stats["memory"]["usage"]["limit"] == UNLIMITED
     assert stats["memory"]["usage"]["usage"] > 0
@@ -110,7 +112,7 @@ def test_out_of_memory_is_noticed(own):
     update_resources(own.groups, {}, {"memory": {"limit": 8 * MIB, "swap": 8 * MIB}})
     with OomWatch(own.groups) as watch:
         assert watch.wait(0) in ("", "gone")
-        process = own.run("python3", "-c", "x = bytearray(64 << 20)")
+        process = own.run(sys.executable, "-c", "x = bytearray(64 << 20)")
         assert watch.wait(60) == "oom"
         assert process.wait(timeout=60) != 0
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_device_lines_are_taken_back(own):
 
 def test_check_before_update(own):
     path = own.path("memory")
-    process = own.run("python3", "-c", "import time; x = bytearray(20 << 20); time.sleep(100)")
+    process = own.run(sys.executable, "-c", "import time; x = bytearray(20 << 20); time.sleep(100)")
     usage = path / ("memory.usage_in_bytes" if own.groups.version("memory") == 1 else "memory.current")
     while process.poll() is None and int(usage.read_text()) < 20 * MIB:
         pass

@@ -20,6 +20,7 @@
 #include "commands.h"
 #include "descriptor.h"
 #include "report.h"
+#include "seal.h"
 #include "state.h"
 
 enum { LOCK_TIMEOUT_MS = 10000 };
@@ -170,6 +171,7 @@ static int create(struct monitor *m, struct failure *f)
 		return -1;
 	context_init(&m->context, &m->plan, m->state_dir);
 	m->context.preserved_fds = m->options.preserve_fds;
+	m->context.lock_fd = m->options.lock_fd;
 	int status = stdio_prepare(m, f);
 	if (status == 0)
 		status = run_program(&m->context, PROGRAM_HOST, f);
@@ -194,11 +196,11 @@ static void started(struct monitor *m)
 	m->started_ms = now_ms();
 	unmap_plan(m);
 	save_monitor(m);
+	health_begin(m);
 	tell(m, "started\n");
 	close_descriptor(&m->options.report_fd);
 	attach_started(m);
 	attach_answer_start(m, NULL);
-	health_begin(m);
 }
 
 /* Between two runs, and at the end if asked: DELETE under the container's lock. False when somebody else deleted the
@@ -618,7 +620,7 @@ int command_monitor(int argc, char **argv)
 	sigset_t all;
 
 	initialise(m);
-	if (monitor_parse(&m->options, argc, argv, &f) < 0) {
+	if (seal(argv - 1, &f) < 0 || monitor_parse(&m->options, argc, argv, &f) < 0) {
 		report_failure(&f);
 		return 1;
 	}

@@ -198,7 +198,7 @@ void attach_started(struct monitor *m);
 void attach_answer_start(struct monitor *m, const struct failure *failure);
 void attach_exit(struct monitor *m);
 void attach_health(struct monitor *m);
-/* Wait, bounded, until every client has got its EXIT frame; then close all. */
+/* Close the socket and all clients; wait, bounded, for those that have no room for their EXIT frame yet. */
 void attach_finish(struct monitor *m);
 
 /* monitor_exit.c */

@@ -365,15 +365,15 @@ void attach_finish(struct monitor *m)
 	int64_t deadline = now_ms() + MONITOR_LINGER_MS;
 	nfds_t count;
 
+	for (int i = 0; i < MONITOR_CLIENTS; i++)
+		if (m->clients[i].fd >= 0 && !m->clients[i].wants_exit)
+			leave(m, &m->clients[i]);
+	unlinkat(m->dir, "attach.sock", 0);
+	close(m->listener);
 	while ((count = waiting(m, list)) && now_ms() < deadline) {
 		poll(list, count, (int)(deadline - now_ms()));
 		for (int i = 0; i < MONITOR_CLIENTS; i++)
 			if (m->clients[i].fd >= 0 && m->clients[i].wants_exit)
 				attach_writable(m, &m->clients[i]);
 	}
-	for (int i = 0; i < MONITOR_CLIENTS; i++)
-		if (m->clients[i].fd >= 0)
-			close(m->clients[i].fd);
-	unlinkat(m->dir, "attach.sock", 0);
-	close(m->listener);
 }

@@ -59,20 +59,29 @@ static void rotated_name(char *out, size_t size, const struct log *l, unsigned n
 		snprintf(out, size, "%s", l->path);
 }
 
-/* Shift the chain: P.N-2 → P.N-1 … P → P.1, then begin anew. Each step is one rename, so at every moment each
- * line is in exactly one file; when the new file cannot be made, writing goes on in the old one. */
+/* Shift the chain: P.N-2 → P.N-1 … P → P.1, then begin anew. Each step is one rename, so at every moment each line is
+ * in exactly one file; when the new file cannot be made, writing goes on in the old one. */
 static void rotate(struct log *l)
 {
 	char from[PATH_MAX], to[PATH_MAX];
 
-	if (l->max_files == 1)
-		unlink(l->path);
 	for (unsigned n = l->max_files - 1; n > 0; n--) {
 		rotated_name(from, sizeof from, l, n - 1);
 		rotated_name(to, sizeof to, l, n);
 		rename(from, to);
 	}
-	open_file(l);
+	if (l->max_files > 1) {
+		open_file(l);
+		return;
+	}
+	/* A single file is replaced by an empty one: a reader finds one or the other. */
+	snprintf(to, sizeof to, "%s.new", l->path);
+	int fd = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (fd >= 0) {
+		close(fd);
+		rename(to, l->path);
+		open_file(l);
+	}
 }
 
 /* The container must not wait for a full disk: what cannot be written is dropped whole. */

@@ -1,10 +1,44 @@
-"""Containers in the states that the verbs are tried on."""
+"""Containers in the states that the verbs are tried on, and what looks at them from inside."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
 
+from ..bundle import Bundle
 from ..runtimes import Container
+from .console import ConsoleSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def probe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """probe.c, compiled statically."""
+    path = tmp_path_factory.mktemp("probe") / "probe"
+    source = Path(__file__).with_name("probe.c")
+    subprocess.run(["musl-gcc", "-static", "-O1", "-Wall", "-Werror", "-o", path, source], check=True)
+    return path
+
+
+@pytest.fixture
+def probe(probe_path: Path, bundle: Bundle) -> Bundle:
+    """The test's bundle with /bin/probe."""
+    shutil.copy(probe_path, bundle.rootfs / "bin/probe")
+    return bundle
+
+
+@pytest.fixture
+def console(place: Path) -> Iterator[ConsoleSocket]:
+    """A socket for `--console-socket`."""
+    made = ConsoleSocket(place / "console.sock")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ class Lab:
         self._host = Box(directory / "host")
         self._inside = namespaces.Inside(self._host.netns)
         self._boxes: list[Box] = []
+        self.machine: Box | Host = Host()
         self.database = directory / "network.db"
 
     def __enter__(self) -> Lab:

@@ -65,7 +65,7 @@ demo-rootless: setup
 	@demo/rootless.sh .venv src/wherry
 
 bench: setup
-	$(BIN)/python bench/run.py
+	@for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .build

@@ -31,9 +31,13 @@ static int fail_stuck(const struct state *s, struct failure *f)
 	struct stuck stuck = {s->pid, process_letter(s->pid)};
 
 	processes_walk(state_meta(s, "cgroup"), look_for_stuck, &stuck);
+	const char *why = "";
+	if (stuck.letter == 'D')
+		why = " (waiting in the kernel, for a device or a file server)";
+	else if (stuck.pid == s->pid)
+		why = " (perhaps an ended process of its pid namespace is not reaped by its parent outside)";
 	return fail(f, 0, "process %d did not end within %d s of SIGKILL: it is in state %c%s", (int)stuck.pid,
-	            VERB_DEADLINE_MS / 1000, stuck.letter ? stuck.letter : '?',
-	            stuck.letter == 'D' ? " (waiting in the kernel, for a device or a file server)" : "");
+	            VERB_DEADLINE_MS / 1000, stuck.letter ? stuck.letter : '?', why);
 }
 
 static int end_processes(const struct state *s, struct failure *f)

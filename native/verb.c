@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <regex.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "execute.h"
@@ -50,12 +51,20 @@ int verb_end(int status, const struct failure *f)
 	return f->exit_status ? f->exit_status : 1;
 }
 
+void verb_ignore_pipes(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+	sigaction(SIGPIPE, &ignore, NULL);
+}
+
 int verb_run_program(struct state *s, unsigned program, struct failure *f)
 {
 	struct context context;
 
 	if (!s->plan.data)
 		return fail(f, 0, "the container's plan is %s", s->damage ? s->damage : "missing");
+	verb_ignore_pipes();
 	context_init(&context, &s->plan, s->dir);
 	return run_program(&context, program, f);
 }

@@ -20,6 +20,9 @@ int verb_open(struct state *s, const char *root, const char *id, struct failure 
 /* The status a verb exits with: reports the failure, if `status` says there is one. */
 int verb_end(int status, const struct failure *f);
 
+/* A hook that ends without reading its input is no reason to die of SIGPIPE. */
+void verb_ignore_pipes(void);
+
 /* Run one program of the kept plan. */
 int verb_run_program(struct state *s, unsigned program, struct failure *f);
 

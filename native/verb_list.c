@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "commands.h"
 #include "json.h"
@@ -31,6 +32,34 @@ static void row(struct table *t, const char *const cells[COLUMNS])
 	}
 }
 
+/* The user's name in /etc/passwd, else the number. */
+static void user_name(uid_t uid, char *out, size_t size)
+{
+	char line[1024];
+	FILE *users = fopen("/etc/passwd", "re");
+
+	snprintf(out, size, "%u", (unsigned)uid);
+	while (users && fgets(line, sizeof line, users)) {
+		char *rest = line, *name = strsep(&rest, ":");
+		if (!strsep(&rest, ":") || !rest || (uid_t)strtoul(rest, NULL, 10) != uid)
+			continue;
+		snprintf(out, size, "%s", name);
+		break;
+	}
+	if (users)
+		fclose(users);
+}
+
+/* Who made the container, unless its plan says so. */
+static void owner_name(const struct state *s, char *out, size_t size)
+{
+	struct stat st;
+
+	json_plain(out, size, state_meta(s, "owner_json"));
+	if (!*out && fstat(s->dir, &st) == 0)
+		user_name(st.st_uid, out, size);
+}
+
 static const char *or_empty(const char *json)
 {
 	return *json ? json : "\"\"";
@@ -40,7 +69,10 @@ static void print_json(const struct state *s, const char *id, bool first)
 {
 	enum status status = state_status(s);
 	const char *annotations = state_meta(s, "annotations_json");
+	char owner[256], quoted[520];
 
+	owner_name(s, owner, sizeof owner);
+	json_quote(quoted, sizeof quoted, owner);
 	printf("%s{\"ociVersion\":%s,\"id\":\"%s\",\"pid\":%d,\"status\":\"%s\"", first ? "" : ",",
 	       or_empty(state_meta(s, "oci_version_json")), id, status == STATUS_STOPPED ? 0 : (int)s->pid,
 	       status_name(status));
@@ -48,7 +80,7 @@ static void print_json(const struct state *s, const char *id, bool first)
 	       or_empty(state_meta(s, "rootfs_json")), s->created);
 	if (*annotations)
 		printf(",\"annotations\":%s", annotations);
-	printf(",\"owner\":%s}", or_empty(state_meta(s, "owner_json")));
+	printf(",\"owner\":%s}", quoted);
 }
 
 static void print_row(struct table *t, const struct state *s, const char *id)
@@ -58,7 +90,7 @@ static void print_row(struct table *t, const struct state *s, const char *id)
 
 	snprintf(pid, sizeof pid, "%d", status == STATUS_STOPPED ? 0 : (int)s->pid);
 	json_plain(bundle, sizeof bundle, state_meta(s, "bundle_json"));
-	json_plain(owner, sizeof owner, state_meta(s, "owner_json"));
+	owner_name(s, owner, sizeof owner);
 	row(t, (const char *const[]){id, pid, status_name(status), bundle, s->created, owner});
 }
 

@@ -28,6 +28,7 @@ static int start(struct state *s, const char *root, const char *id, struct failu
 		return -1;
 	if (!s->plan.data)
 		return fail(f, 0, "the container's plan is %s", s->damage ? s->damage : "missing");
+	verb_ignore_pipes();
 	context_init(&context, &s->plan, s->dir);
 	context.child = s->pid;
 	if (let_go(&context, f) == 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -77,12 +78,7 @@ class Runtime:
                 cwd=cwd,
                 pass_fds=tuple(pass_fds),
             )
-            try:
-                status = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                status = -1
+            status = _wait(process, timeout_s)
         result = Result(
             process.args,  # type: ignore[arg-type]
             status if status >= 0 else 128 - status,
@@ -183,6 +179,24 @@ class Container:
         flags = ["--bundle", str(self.bundle.path), "--pid-file", str(self.pid_file), *flags]
         self.last = self.runtime(verb, *flags, self.id, check=check, **how)
         return self.last
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int:
+    """Its status. Meanwhile orphans are collected, as an engine does: a container only ends when all of its are."""
+    deadline = time.monotonic() + timeout_s
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        while not poll.poll(20):
+            reap()
+            if time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                return -1
+        return process.wait()
+    finally:
+        os.close(pidfd)
 
 
 def default_runtime() -> str:

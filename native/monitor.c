@@ -123,7 +123,7 @@ static int prepare(struct monitor *m, struct failure *f)
 	if (log_start(&m->log, f) < 0)
 		return -1;
 	health_open(m);
-	return attach_listen(m, f);
+	return 0;
 }
 
 /* The plan's pages are ours only while a program runs. */
@@ -192,6 +192,7 @@ static int create(struct monitor *m, struct failure *f)
 static void started(struct monitor *m)
 {
 	m->phase = PHASE_RUNNING;
+	m->active = true;
 	timestamp(m->record.started);
 	m->started_ms = now_ms();
 	unmap_plan(m);
@@ -423,8 +424,8 @@ static void tick(struct monitor *m)
 			s->retry_at = NEVER;
 	}
 	health_tick(m, now);
-	if (m->buffers_used) {
-		m->buffers_used = false;
+	if (m->active) {
+		m->active = false;
 		m->quiet_at = now + MONITOR_QUIET_MS;
 	} else if (now >= m->quiet_at) {
 		release_buffers(m);
@@ -512,8 +513,10 @@ static void watch(struct monitor *m)
 		if (at != NEVER && wait < 0)
 			wait = 0;
 		collect(m, list);
-		if (poll(list, WATCHED, wait > INT_MAX ? INT_MAX : (int)wait) > 0)
+		if (poll(list, WATCHED, wait > INT_MAX ? INT_MAX : (int)wait) > 0) {
+			m->active = true;
 			dispatch(m, list);
+		}
 		tick(m);
 	}
 }
@@ -564,6 +567,12 @@ static int never_born(struct monitor *m, struct failure *f)
 	return f->exit_status ? f->exit_status : 1;
 }
 
+static int stillborn(struct monitor *m, struct failure *f)
+{
+	undo_run(m);
+	return never_born(m, f);
+}
+
 /* Become the clean-up command. Everything else of ours is closed on its execve. */
 static void become_on_exit(struct monitor *m)
 {
@@ -595,13 +604,14 @@ static int live(struct monitor *m)
 
 	if (prepare(m, &f) < 0 || create(m, &f) < 0)
 		return never_born(m, &f);
+	if (attach_listen(m, &f) < 0) /* after HOST: INIT must not inherit the socket and answer in our place */
+		return stillborn(m, &f);
 	close_descriptor(&m->options.lock_fd);
 	snprintf(line, sizeof line, "created %d\n", m->context.child);
 	save_monitor(m);
 	if (!tell(m, line)) {
-		undo_run(m);
 		fail(&f, 0, "the starter is gone");
-		return never_born(m, &f);
+		return stillborn(m, &f);
 	}
 	if (m->options.detach_start)
 		monitor_let_go(m);

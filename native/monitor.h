@@ -1,6 +1,6 @@
 /* The monitor: the long-lived parent of one container. Files: monitor.c (start, loop, end), monitor_options.c,
  * monitor_stdio.c (pipes, terminal), monitor_log.c, monitor_attach.c, monitor_exit.c (records), monitor_restart.c,
- * monitor_health.c, monitor_text.c (JSON texts, atomic files). Nothing here allocates from a heap: buffers are
+ * monitor_health.c, monitor_text.c (JSON texts, atomic files), monitor_memory.c. Nothing here allocates from a heap: buffers are
  * anonymous mappings, given back to the kernel when the container is quiet. */
 #pragma once
 
@@ -139,7 +139,7 @@ struct monitor {
 	uint64_t restarts;
 	int64_t started_ms, restart_at, back_off_ms;
 	char restart_time[40];
-	bool owner, no_restart, force_restart, buffers_used;
+	bool owner, no_restart, force_restart, active;
 	int64_t quiet_at;
 	struct health health;
 };
@@ -152,10 +152,6 @@ int monitor_parse(struct monitor_options *o, int argc, char **argv, struct failu
 /* monitor_text.c */
 int64_t now_ms(void);
 void timestamp(char out[40]);
-uint8_t *map_buffer(size_t size);
-void unmap_buffer(uint8_t *buffer, size_t size);
-/* Give the pages back and keep the addresses. */
-void release_buffer(uint8_t *buffer, size_t size);
 /* JSON string body for any bytes: invalid UTF-8 becomes U+FFFD. Returns the new end; never writes past `limit`
  * (stops at the last whole character that fits). *taken is how many bytes of `data` were used. */
 char *json_escape(char *out, const char *limit, const uint8_t *data, size_t size, size_t *taken);
@@ -163,6 +159,12 @@ char *json_escape(char *out, const char *limit, const uint8_t *data, size_t size
 size_t utf8_tail(const uint8_t *data, size_t size);
 /* Temporary name, (fsync,) rename(, fsync of the folder). */
 int write_atomically(int dir, const char *name, const char *data, size_t size, bool durable, struct failure *f);
+
+/* monitor_memory.c */
+uint8_t *map_buffer(size_t size);
+void unmap_buffer(uint8_t *buffer, size_t size);
+/* Give the pages back and keep the addresses. */
+void release_buffer(uint8_t *buffer, size_t size);
 
 /* monitor_stdio.c */
 int stdio_prepare(struct monitor *m, struct failure *f);

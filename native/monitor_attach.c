@@ -302,7 +302,6 @@ void attach_read(struct monitor *m, struct client *c)
 	if (!m->frame && !(m->frame = map_buffer(SIZE)))
 		return;
 	uint8_t *frame = m->frame;
-	m->buffers_used = true;
 	if (recv(c->fd, frame, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && (frame[0] == STDIN || frame[0] == STDIN_CLOSE)) {
 		c->stdin_waits = m->pending_at < m->pending_end;
 		if (c->stdin_waits)

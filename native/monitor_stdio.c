@@ -157,7 +157,6 @@ static bool read_once(struct monitor *m, struct stream *s)
 		end_stream(m, s);
 		return false;
 	}
-	m->buffers_used = true;
 	attach_output(m, s->frame_type, at, (size_t)n);
 	s->held += (size_t)n;
 	log_take(&m->log, s, (size_t)n);
@@ -227,7 +226,6 @@ bool stdin_give(struct monitor *m, const uint8_t *data, size_t size)
 		return true; /* closed: thrown away, as a terminal line would be */
 	if (!m->pending && !(m->pending = map_buffer(MONITOR_FRAME)))
 		return true;
-	m->buffers_used = true;
 	memcpy(m->pending, data, size);
 	m->pending_at = 0;
 	m->pending_end = size;

@@ -1,9 +1,8 @@
-/* Time stamps, JSON strings, buffers and small files that are replaced whole. */
+/* Time stamps, JSON strings, and small files that are replaced whole. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,23 +27,6 @@ void timestamp(char out[40])
 	gmtime_r(&t.tv_sec, &u);
 	size_t n = strftime(out, 24, "%Y-%m-%dT%H:%M:%S.", &u);
 	snprintf(out + n, 16, "%09uZ", (unsigned)t.tv_nsec);
-}
-
-uint8_t *map_buffer(size_t size)
-{
-	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return at == MAP_FAILED ? NULL : at;
-}
-
-void unmap_buffer(uint8_t *buffer, size_t size)
-{
-	munmap(buffer, size);
-}
-
-void release_buffer(uint8_t *buffer, size_t size)
-{
-	if (buffer)
-		madvise(buffer, size, MADV_DONTNEED);
 }
 
 /* Length of the UTF-8 character at `data`: 0 when it is invalid, -1 when the end cuts it off. */

@@ -209,13 +209,10 @@ OPERATION(EXEC)
 		return fail(f, errno, "prepare the command");
 	close_all(c, a[EXEC_KEEP_FDS]);
 	default_signals();
-	if (a[EXEC_FLAGS] & PLAN_EXEC_INIT) {
-		close_descriptor(&c->report_fd);
-		close_descriptor(&c->peer);
+	if (a[EXEC_FLAGS] & PLAN_EXEC_INIT)
 		init_main(c->found, argv, envp);
-	} else {
+	else
 		execve(c->found, argv, envp);
-	}
 	int error = errno;
 	sigset_t pipe_only; /* nobody may be reading any more */
 	sigemptyset(&pipe_only);

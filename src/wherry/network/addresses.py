@@ -168,7 +168,9 @@ class SqliteLeases:
                 return existing[0]
             addresses = self._take_addresses(network, container_id, address)
             self._take_ports(network.name, container_id, ports)
-            lease = Lease(network.name, container_id, interface, addresses, mac or mac_for(addresses[0]), tuple(ports))
+            lease = Lease(
+                network.name, container_id, interface, addresses, mac or mac_for(addresses[0]), _ordered(ports)
+            )
             self._connection.execute(
                 "INSERT INTO network_lease (container_id, network, interface, mac) VALUES (?, ?, ?, ?)",
                 (container_id, network.name, interface, lease.mac),
@@ -203,7 +205,7 @@ class SqliteLeases:
             f"SELECT address FROM network_address WHERE {condition} ORDER BY position", values
         ).fetchall()
         ports = self._connection.execute(
-            f"SELECT {_PORT_COLUMNS} FROM network_port WHERE {condition} ORDER BY container_port, protocol, host_port",
+            f"SELECT {_PORT_COLUMNS} FROM network_port WHERE {condition}",
             values,
         ).fetchall()
         return Lease(
@@ -212,7 +214,7 @@ class SqliteLeases:
             interface,
             tuple(row[0] for row in addresses),
             mac,
-            tuple(PortMapping(*row) for row in ports),
+            _ordered(PortMapping(*row) for row in ports),
         )
 
     def _take_addresses(self, network: Network, container_id: str, wanted: str) -> tuple[str, ...]:
@@ -336,6 +338,10 @@ def _network(row: tuple[Any, ...]) -> Network:
 def _option(line: str) -> tuple[str, str]:
     name, _, value = line.partition("=")
     return name, value
+
+
+def _ordered(mappings: Iterable[PortMapping]) -> tuple[PortMapping, ...]:
+    return tuple(sorted(mappings, key=lambda port: (port.container_port, port.protocol, port.host_port, port.host_ip)))
 
 
 def _selection(container_id: str, network: str) -> tuple[str, tuple[str, ...]]:

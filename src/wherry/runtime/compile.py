@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.plan.encode import Plan
 
     from .host import Host
+    from .intel_rdt import Rdt
     from .options import Options
 
 # What HOST and INIT tell each other.
@@ -57,9 +58,14 @@ def _compile_steps(draft: Draft, process: Process, hooks: Hooks) -> None:
     setup, init, options, cgroup = draft.setup, draft.init, draft.options, draft.cgroup
     open_namespaces(draft)
     make_root(draft)
+    rdt = _cache_class(draft)
     cgroup.before_clone(setup)
+    if rdt is not None:
+        rdt.before_clone(setup)
     clone(draft)
     cgroup.after_clone(setup)
+    if rdt is not None:
+        rdt.after_clone(setup)
     process.limit(draft)
     process.schedule(draft)
     _configure_host_devices(draft)
@@ -85,6 +91,8 @@ def _compile_steps(draft: Draft, process: Process, hooks: Hooks) -> None:
 
     hooks.emit(draft.plan.program(START), "poststart", "running")
     cgroup.finish(draft.plan)
+    if rdt is not None:
+        rdt.delete(draft.delete)
     hooks.emit_poststop(draft)
 
 
@@ -129,6 +137,14 @@ def _configure_namespaces(draft: Draft) -> None:
         from .compile_sysctl import set_sysctls
 
         set_sysctls(draft)
+
+
+def _cache_class(draft: Draft) -> Rdt | None:
+    if not draft.linux.has("intelRdt"):
+        return None
+    from .intel_rdt import compile_rdt
+
+    return compile_rdt(draft.document.value, draft.options.id)
 
 
 def _configure_host_devices(draft: Draft) -> None:

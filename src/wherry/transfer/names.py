@@ -1,4 +1,4 @@
-"""Transports: `docker://NAME`, `oci:DIR[:TAG]`, `docker-archive:FILE[:NAME]`, `dir:DIR`."""
+"""Transports: `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `dir:DIR`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wherry.registry.client import Client
     from wherry.transfer.base import ImageSink, ImageSource
 
-TRANSPORTS = ("docker", "oci", "docker-archive", "dir")
+TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "dir")
 
 
 def split(name: str) -> tuple[str, str]:
@@ -40,6 +40,10 @@ def source(name: str, *, client: Client | None = None) -> ImageSource:
         from wherry.transfer.dockerarchive import ArchiveSource
 
         return ArchiveSource(*split_tag(rest))
+    if transport == "oci-archive":
+        from wherry.transfer import layoutarchive
+
+        return layoutarchive.open_source(*split_tag(rest))
     from wherry.transfer.registry import RegistrySource
 
     return RegistrySource(client or _client(), references.parse(rest))
@@ -60,6 +64,10 @@ def sink(name: str, *, client: Client | None = None) -> ImageSink:
         from wherry.transfer.dockerarchive import ArchiveSink
 
         return ArchiveSink(*split_tag(rest))
+    if transport == "oci-archive":
+        from wherry.transfer.layoutarchive import LayoutArchiveSink
+
+        return LayoutArchiveSink(*split_tag(rest))
     from wherry.transfer.registry import RegistrySink
 
     return RegistrySink(client or _client(), references.parse(rest))

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from wherry.oci.digest import Digest
     from wherry.oci.image import Descriptor, ImageConfig, Manifest
     from wherry.store.images import Image
     from wherry.store.store import Store
@@ -37,6 +38,11 @@ class StoreSource:
     def config(self) -> ImageConfig:
         """Its configuration."""
         return self._store.images.config(self.image)
+
+    def archive_bytes(self, diff_id: Digest) -> int | None:
+        """The size of a layer's uncompressed archive, where it is known."""
+        row = self._store.database.query_one("SELECT archive_bytes FROM layers WHERE diff_id = ?", (diff_id,))
+        return int(row[0]) if row else None
 
     def document(self, descriptor: Descriptor) -> Document:
         """Any other manifest of the store."""

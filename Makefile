@@ -2,7 +2,6 @@
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
-export DEBIAN_FRONTEND := noninteractive
 
 .PHONY: setup native lint test test-runtime test-all test-vm demo demo-rootless bench clean
 
@@ -11,22 +10,13 @@ setup: .build/venv native
 .build:
 	@mkdir -p .build
 
-# Install the Debian packages of the list $(1) that are missing.
-define install
-	@missing=$$(for package in $$(grep -v '^#' $(1)); do \
-		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
-	if [ -n "$$missing" ] && [ $$(id -u) != 0 ]; then \
-		echo "missing packages; run as root: apt-get install --no-install-recommends $$(echo $$missing)"; exit 1; fi; \
-	if [ -n "$$missing" ]; then apt-get update -qq && \
-		apt-get install -y -qq --no-install-recommends $$missing >.build/apt.log || { cat .build/apt.log; exit 1; }; fi
-	@touch $@
-endef
-
 .build/packages: packages.txt | .build
-	$(call install,packages.txt)
+	@.ci/install-packages packages.txt
+	@touch $@
 
 .build/packages-vm: packages-vm.txt .build/packages
-	$(call install,packages-vm.txt)
+	@.ci/install-packages packages-vm.txt
+	@touch $@
 
 .build/venv: pyproject.toml hatch_build.py .build/packages
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -25,7 +25,7 @@ setup: .build/venv native
 
 # The executables of the environment follow the sources without a new installation.
 native: .build/venv
-	@$(MAKE) -s -C native VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/wherry/__init__.py)
+	@$(MAKE) -s -j$$(nproc) -C native VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/wherry/__init__.py)
 	@for name in wherry wherry-runtime; do cmp -s .build/native/wherry $(BIN)/$$name || \
 		install -m 0755 .build/native/wherry $(BIN)/$$name; done
 

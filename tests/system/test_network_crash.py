@@ -77,6 +77,41 @@ def test_killed_on_a_clean_host(lab: Lab) -> None:
     assert number > 20
 
 
+RIVAL = """
+import os, sqlite3, sys
+from wherry.network.addresses import SqliteLeases
+from wherry.network.base import Netns
+from wherry.network.bridge import BridgeDriver
+from wherry.network.ports import parse_ports
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+driver = BridgeDriver(SqliteLeases(connection))
+netns = Netns(fd=os.open(sys.argv[2], os.O_RDONLY))
+sys.stdin.read()
+driver.attach(driver.ensure_default(), sys.argv[3], netns, ports=parse_ports("80"))
+"""
+
+
+def test_many_at_once_on_a_clean_host(lab: Lab) -> None:
+    source = str(next(iter(wherry.__path__))).rpartition("/")[0]
+    boxes = {f"c{number}": lab.box() for number in range(6)}
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", RIVAL, str(lab.database), str(box.path), name],
+            env={"PYTHONPATH": source},
+            stdin=subprocess.PIPE,
+        )
+        for name, box in boxes.items()
+    ]
+    for rival in rivals:
+        assert rival.stdin is not None
+        rival.stdin.close()
+    assert [rival.wait() for rival in rivals] == [0] * len(rivals)
+    attachments = lab.driver.attachments()
+    assert len({item.addresses for item in attachments}) == len(boxes)
+    for item in attachments:
+        assert talk(Host(), ("127.0.0.1", item.ports[0].host_port), boxes[item.container_id], 80)
+
+
 def test_ports_without_a_lease_are_withdrawn(lab: Lab) -> None:
     lab.container("zero", "9090:90")
     before = lab.snapshot()

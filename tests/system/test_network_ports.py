@@ -112,3 +112,31 @@ def test_udp_flow_follows_the_next_container(lab: Lab) -> None:
                 client.send(name.encode())
                 assert server.recv(16) == name.encode()
             lab.driver.detach(name)
+
+
+def test_what_cannot_be_done_yet_is_said(lab: Lab) -> None:
+    assert refusal(lab, "[::1]:8080:80").code == errors.NOT_IMPLEMENTED
+    for subnet, code in (("fd00::/64", errors.NOT_IMPLEMENTED), ("10.0.0.0/7", errors.INVALID_ARGUMENT)):
+        with pytest.raises(WherryError) as caught:
+            lab.driver.create_network("new", subnet=subnet)
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize("mac", ["x", "02:00:00:00:00", "01:00:00:00:00:00", "2:0:0:0:0:1"])
+def test_bad_mac(lab: Lab, mac: str) -> None:
+    assert refusal(lab, mac=mac).code == errors.INVALID_ARGUMENT
+
+
+def test_bad_networks(lab: Lab) -> None:
+    lab.driver.create_network("one", subnet="10.99.0.0/24")
+    for name, options, code in (
+        ("one", {}, errors.ALREADY_EXISTS),
+        ("two", {"subnet": "10.99.0.0/16"}, errors.FAILED_PRECONDITION),
+        ("two", {"subnet": "10.98.0.0/24", "gateway": "10.97.0.1"}, errors.INVALID_ARGUMENT),
+        ("two", {"bridge": "../x"}, errors.INVALID_ARGUMENT),
+        ("two", {"bridge": "a" * 16}, errors.INVALID_ARGUMENT),
+    ):
+        with pytest.raises(WherryError) as caught:
+            lab.driver.create_network(name, **options)
+        assert caught.value.code == code
+    assert [network.name for network in lab.leases.networks()] == ["one"]

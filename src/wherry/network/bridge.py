@@ -29,6 +29,8 @@ _ALIAS_PREFIX = "wherry "
 _LARGEST_MTU = 1500
 _LONGEST_INTERFACE = 15
 _MOST_BRIDGES = 1000
+_SHORTEST_PREFIX = 8
+_CHOICE_TRIES = 5
 
 
 class BridgeDriver:
@@ -198,13 +200,25 @@ class BridgeDriver:
     ) -> Lease:
         """Write the lease down; one left by an earlier attach is given up first."""
         self.detach(container_id, network.name)
-        chosen, sockets = ports.reserve(wanted, self._leases.published()) if wanted else ((), [])
-        try:
-            return self._leases.acquire(
-                network, container_id, interface=interface, address=address, mac=mac, ports=chosen
-            )
-        finally:
-            ports.release(sockets)
+        if mac:
+            links.mac_bytes(mac)
+        for port in wanted:
+            if ":" in port.host_ip:
+                raise WherryError(errors.NOT_IMPLEMENTED, f"port {port}: no port is published on an IPv6 address yet")
+        tries = _CHOICE_TRIES if any(not port.host_port or port.host_port_last for port in wanted) else 1
+        while True:
+            tries -= 1
+            chosen, sockets = ports.reserve(wanted, self._leases.published()) if wanted else ((), [])
+            try:
+                return self._leases.acquire(
+                    network, container_id, interface=interface, address=address, mac=mac, ports=chosen
+                )
+            except WherryError as error:
+                # Another container may have taken a port between its choice here and the lease.
+                if error.code != errors.ALREADY_EXISTS or not tries:
+                    raise
+            finally:
+                ports.release(sockets)
 
     def _ensure(self, network: Network) -> int:
         """Make sure that the bridge, the packet filter and forwarding are there; return the bridge's index."""
@@ -297,6 +311,11 @@ class BridgeDriver:
     def _choose_subnet(self, name: str, wanted: str, existing: Sequence[Network]) -> str:
         others = [(subnet.cidr, network.name) for network in existing for subnet in network.subnets]
         if wanted:
+            _, length, bits = addresses.split_cidr(wanted)
+            if bits != 32:
+                raise WherryError(errors.NOT_IMPLEMENTED, f"subnet {wanted}: only IPv4 is supported yet")
+            if length < _SHORTEST_PREFIX:
+                raise WherryError(errors.INVALID_ARGUMENT, f"subnet {wanted} is too large")
             for cidr, owner in others:
                 if addresses.overlap(wanted, cidr):
                     raise WherryError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import errno
 
+from wherry.errors import WherryError
 from wherry.network import netlink, sysctl
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ def forget_udp(socket: Netlink, host_ports: Collection[int]) -> int:
 
     Costs some 10 ms of CPU, because the kernel walks the table of all namespaces, unless this one has no flow.
     """
-    if sysctl.read("net/netfilter/nf_conntrack_count") == "0":
+    if not _has_flows():
         return 0
     dump = _request(_GET, netlink.DUMP)
     requests = []
@@ -39,6 +40,13 @@ def forget_udp(socket: Netlink, host_ports: Collection[int]) -> int:
                 requests.append(_request(_DELETE, netlink.ACK, netlink.nested(1, original)))
     socket.request(requests, what="forget flows", allowed=(errno.ENOENT,))
     return len(requests)
+
+
+def _has_flows() -> bool:
+    try:
+        return sysctl.read("net/netfilter/nf_conntrack_count") != "0"
+    except WherryError:
+        return True  # a kernel that does not count
 
 
 def _udp_destination_port(tuple_attributes: bytes) -> int:

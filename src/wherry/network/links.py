@@ -9,6 +9,8 @@ from __future__ import annotations
 import _socket
 from _struct import Struct
 
+from wherry import errors
+from wherry.errors import WherryError
 from wherry.network import netlink
 
 TYPE_CHECKING = False
@@ -51,7 +53,15 @@ def unpacked(data: bytes) -> str:
 
 
 def mac_bytes(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
+    """Return a MAC as 6 bytes; INVALID_ARGUMENT when it is none that an interface can have."""
+    parts = mac.split(":")
+    try:
+        data = bytes(int(part, 16) for part in parts)
+    except ValueError:
+        data = b""
+    if len(data) != 6 or any(len(part) != 2 for part in parts) or data[0] & 1:
+        raise WherryError(errors.INVALID_ARGUMENT, f"{mac!r} is no MAC of an interface", hint="write 02:00:00:00:00:01")
+    return data
 
 
 def mac_text(data: bytes) -> str:

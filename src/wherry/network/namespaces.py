@@ -43,17 +43,17 @@ class Inside:
 
     def __exit__(self, *_: object) -> None:
         try:
-            _call("setns", self._own_fd, _CLONE_NEWNET)
+            _must("setns", self._own_fd, _CLONE_NEWNET)
         finally:
             os.close(self._own_fd)
 
     def _enter(self) -> None:
         if self._netns.fd >= 0:
-            _call("setns", self._netns.fd, _CLONE_NEWNET)
+            _must("setns", self._netns.fd, _CLONE_NEWNET)
             return
         target_fd = open_process(self._netns.pid)
         try:
-            _call("setns", target_fd, _CLONE_NEWNET)
+            _must("setns", target_fd, _CLONE_NEWNET)
         finally:
             os.close(target_fd)
 
@@ -78,12 +78,12 @@ def create(path: str) -> int:
         raise WherryError(errors.ALREADY_EXISTS, "the network namespace exists", path=path)
     own_fd = _open_own()
     try:
-        _call("unshare", _CLONE_NEWNET)
+        _must("unshare", _CLONE_NEWNET)
         try:
-            _call("mount", _own_path().encode(), path.encode(), None, _MS_BIND, None)
+            _must("mount", _own_path().encode(), path.encode(), None, _MS_BIND, None)
             return _open_own()
         finally:
-            _call("setns", own_fd, _CLONE_NEWNET)
+            _must("setns", own_fd, _CLONE_NEWNET)
     except BaseException:
         delete(path)
         raise
@@ -93,11 +93,9 @@ def create(path: str) -> int:
 
 def delete(path: str) -> None:
     """Drop the pin; the kernel ends the namespace when nothing else holds it. May be repeated."""
-    try:
-        _call("umount2", path.encode(), _MNT_DETACH)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOENT):
-            raise
+    number = _call("umount2", path.encode(), _MNT_DETACH)
+    if number not in (0, errno.EINVAL, errno.ENOENT):
+        raise _failure("umount2", number, path)
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -115,16 +113,27 @@ def _open_own() -> int:
 _functions: dict[str, object] = {}
 
 
-def _call(name: str, *arguments: int | bytes | None) -> None:
-    """Call a function of the C library that answers 0; OSError otherwise."""
+def _must(name: str, *arguments: int | bytes | None) -> None:
+    number = _call(name, *arguments)
+    if number:
+        raise _failure(name, number, "")
+
+
+def _failure(name: str, number: int, path: str) -> WherryError:
+    code = errors.PERMISSION_DENIED if number in (errno.EPERM, errno.EACCES) else errors.INTERNAL
+    return WherryError(code, f"network namespace: {name}: {os.strerror(number)}", path=path)
+
+
+def _call(name: str, *arguments: int | bytes | None) -> int:
+    """Call a function of the C library that answers 0, and return the errno, 0 for none."""
     function = _functions.get(name)
     if function is None:
         function = _functions[name] = _bind(name)
-    if function(*arguments) != 0:  # type: ignore[operator]
-        import _ctypes
+    if function(*arguments) == 0:  # type: ignore[operator]
+        return 0
+    import _ctypes
 
-        number = _ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return _ctypes.get_errno()
 
 
 def _bind(name: str) -> object:

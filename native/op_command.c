@@ -207,6 +207,8 @@ OPERATION(EXEC)
 	char **argv = list_array(c, a[EXEC_ARGS], &count), **envp = list_array(c, a[EXEC_ENV], &count);
 	if (!argv || !envp || !c->found)
 		return fail(f, errno, "prepare the command");
+	if (c->death_signal) /* the command may outlive us */
+		prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	close_all(c, a[EXEC_KEEP_FDS]);
 	default_signals();
 	if (a[EXEC_FLAGS] & PLAN_EXEC_INIT)

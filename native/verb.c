@@ -58,12 +58,18 @@ void verb_ignore_pipes(void)
 	sigaction(SIGPIPE, &ignore, NULL);
 }
 
+int verb_no_plan(const struct state *s, struct failure *f)
+{
+	return fail(f, 0, "the container's plan is %s%s; delete the container and create it again",
+	            s->damage ? "damaged: " : "missing", s->damage ? s->damage : "");
+}
+
 int verb_run_program(struct state *s, unsigned program, struct failure *f)
 {
 	struct context context;
 
 	if (!s->plan.data)
-		return fail(f, 0, "the container's plan is %s", s->damage ? s->damage : "missing");
+		return verb_no_plan(s, f);
 	verb_ignore_pipes();
 	context_init(&context, &s->plan, s->dir);
 	return run_program(&context, program, f);

@@ -23,6 +23,9 @@ int verb_end(int status, const struct failure *f);
 /* A hook that ends without reading its input is no reason to die of SIGPIPE. */
 void verb_ignore_pipes(void);
 
+/* Fail because the state folder holds no usable plan. */
+int verb_no_plan(const struct state *s, struct failure *f);
+
 /* Run one program of the kept plan. */
 int verb_run_program(struct state *s, unsigned program, struct failure *f);
 

@@ -27,7 +27,7 @@ static int start(struct state *s, const char *root, const char *id, struct failu
 	if (check_status(state_status(s), f) < 0)
 		return -1;
 	if (!s->plan.data)
-		return fail(f, 0, "the container's plan is %s", s->damage ? s->damage : "missing");
+		return verb_no_plan(s, f);
 	verb_ignore_pipes();
 	context_init(&context, &s->plan, s->dir);
 	context.child = s->pid;

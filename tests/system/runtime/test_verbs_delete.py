@@ -124,6 +124,35 @@ def test_a_killed_creation_can_be_deleted(container: Container, only) -> None:
     assert not container.exists
 
 
+def test_the_process_of_a_killed_creation_goes_too(created: Container, only) -> None:
+    """`create` was killed after the clone and before it could say which process it was."""
+    only("wherry-runtime")
+    pid = created.pid
+    (created.runtime.root / created.id / "state.json").unlink()
+    assert created.status == "stopped"
+    created.delete()
+    wait_until(lambda: process_state(pid) == "")
+    assert not created.cgroups()
+
+
+def test_a_damaged_plan_does_not_keep_a_container(created: Container, only) -> None:
+    only("wherry-runtime")
+    pid = created.pid
+    groups = created.cgroups()
+    plan = created.runtime.root / created.id / "plan"
+    whole = bytearray(plan.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    plan.write_bytes(whole)
+    result = created.start(check=False)
+    assert result.status == 1
+    assert "the container's plan is damaged: " in result.stderr
+    result = created.delete()
+    assert "plan is damaged" in result.stderr
+    assert process_state(pid) in ("", "Z")
+    for group in groups:
+        group.rmdir()
+
+
 def test_a_creation_that_goes_on_is_not_deleted(container: Container, only) -> None:
     only("wherry-runtime")
     folder = container.runtime.root / container.id

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,43 @@ def test_a_failing_poststart_hook_ends_the_container(container: Container, place
     assert not container.exists
     assert gone.exists()
     wait_until(lambda: process_state(pid) == "")
+
+
+def test_start_waits_for_whoever_changes_the_container(created: Container, only) -> None:
+    only("wherry-runtime")
+    with (created.runtime.root / created.id / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        start = subprocess.Popen(created.runtime.command("start", created.id))
+        with pytest.raises(subprocess.TimeoutExpired):
+            start.wait(0.3)
+        assert created.status == "created"
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert start.wait(10) == 0
+    assert created.status == "running"
+    # Signals need no lock: a hook that hangs must not keep them.
+    with (created.runtime.root / created.id / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        created.kill("KILL")
+
+
+def test_start_does_not_wait_for_ever(created: Container, only) -> None:
+    only("wherry-runtime")
+    with (created.runtime.root / created.id / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = created.start(check=False)
+    assert result.status == 1
+    assert "container is being changed by another process for more than 10 s" in result.stderr
+
+
+def test_start_of_a_container_deleted_while_waiting(created: Container, only) -> None:
+    only("wherry-runtime")
+    folder = created.runtime.root / created.id
+    with (folder / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        start = subprocess.Popen(created.runtime.command("start", created.id), stderr=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            start.wait(0.3)
+        kept = folder.rename(folder.with_name("moved"))
+        (kept / "lock").unlink()
+    assert start.communicate(timeout=10)[1] == "container does not exist\n"
+    kept.rename(folder)

@@ -101,7 +101,7 @@ static int search_path(struct context *c, const char *name, const char *path, st
 
 OPERATION(FIND)
 {
-	const char *name = text(c, a[FIND_NAME]), *path = text(c, a[FIND_PATH]);
+	const char *name = text(c, a[FIND_NAME]), *path = optional_text(c, a[FIND_PATH]);
 	if (!name[0])
 		return not_run(f, NOT_FOUND, 0, name, "executable file not found in $PATH");
 	if (strchr(name, '/'))

@@ -48,7 +48,8 @@ static int run_helper(const struct context *c, const char *helper, const char *m
 
 OPERATION(MAPS)
 {
-	const char *uid_helper = text(c, a[MAPS_NEWUIDMAP]), *gid_helper = text(c, a[MAPS_NEWGIDMAP]);
+	const char *uid_helper = optional_text(c, a[MAPS_NEWUIDMAP]);
+	const char *gid_helper = optional_text(c, a[MAPS_NEWGIDMAP]);
 	const char *uid_map = text(c, a[MAPS_UID_MAP]), *gid_map = text(c, a[MAPS_GID_MAP]);
 	if (a[MAPS_DENY_SETGROUPS] && write_process_file(c->child, "setgroups", "deny") < 0)
 		return fail(f, errno, "deny setgroups");

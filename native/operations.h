@@ -16,7 +16,14 @@ INSTRUCTIONS(DECLARE)
 /* For operations that do not need all of their parameters. */
 #define UNUSED(value) (void)(value)
 
+/* A text argument. */
 static inline const char *text(const struct context *c, uint64_t word)
+{
+	return (const char *)c->plan->data + (uint32_t)word;
+}
+
+/* One that may be absent: NULL. */
+static inline const char *optional_text(const struct context *c, uint64_t word)
 {
 	return plan_text(c->plan, word);
 }

@@ -225,8 +225,10 @@ const char *plan_instruction_name(unsigned code)
 
 const char *plan_meta(const struct plan *plan, const char *key)
 {
-	for (const struct step *s = plan_first(plan, PROGRAM_META); s; s = plan_next(plan, PROGRAM_META, s))
-		if (s->code == 1 && strcmp(plan_text(plan, s->words[META_KEY]), key) == 0)
+	for (const struct step *s = plan_first(plan, PROGRAM_META); s; s = plan_next(plan, PROGRAM_META, s)) {
+		const char *name = plan_text(plan, s->words[META_KEY]);
+		if (s->code == 1 && name && strcmp(name, key) == 0)
 			return plan_text(plan, s->words[META_VALUE]);
+	}
 	return "";
 }

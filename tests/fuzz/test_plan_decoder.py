@@ -97,7 +97,7 @@ def test_intact_plan(sanitized: str, tmp_path: Path) -> None:
 
 def test_every_shorter_plan(sanitized: str, tmp_path: Path) -> None:
     data = sample()
-    for size in [*range(0, 64), *range(64, len(data), 131)]:
+    for size in [*range(64), *range(64, len(data), 131)]:
         status, message = verify(sanitized, seal(bytearray(data[:size])), tmp_path / "plan")
         assert status == 1, (size, message)
         assert message.startswith("damaged launch plan: "), (size, message)

@@ -56,6 +56,13 @@ class Box:
             self.netns = Netns(pid=os.getpid())
 
 
+class ProcessBox(Box):
+    """A network namespace that somebody else's process keeps."""
+
+    def __init__(self, netns: Netns) -> None:
+        self.netns = netns
+
+
 class Lab:
     """The host; a `with` block enters it."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +22,7 @@ from .network_lab import (
     OUTSIDE_ADDRESS,
     Host,
     Lab,
+    ProcessBox,
     is_cut_off,
     ping,
     run,
@@ -29,7 +32,6 @@ from .network_lab import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -140,16 +142,20 @@ def test_container_side_can_be_prepared_and_sent_later(lab: Lab) -> None:
     assert "02:00:00:00:00:09" in box.run("ip", "-o", "link", "show", "eth0")
 
 
-def test_attach_by_process(lab: Lab) -> None:
-    box = lab.box()
-    with namespaces.Inside(box.netns):
-        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], dict(os.environ))
+def test_attach_by_process_in_a_user_namespace(lab: Lab) -> None:
+    command = ["unshare", "--user", "--map-root-user", "--net", "sleep", "60"]
+    process = subprocess.Popen(command)
     try:
-        lab.driver.attach(lab.driver.ensure_default(), "one", Netns(pid=pid))
+        while not Path(f"/proc/{process.pid}/comm").read_text().startswith("sleep"):
+            os.sched_yield()
+        netns = Netns(pid=process.pid)
+        lab.driver.attach(lab.driver.ensure_default(), "one", netns, ports=parse_ports("8080:80"))
+        box = ProcessBox(netns)
         assert ping(box, "10.87.0.1")
+        assert talk(HOST, ("127.0.0.1", 8080), box, 80)
     finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
+        process.kill()
+        process.wait()
 
 
 def test_attach_to_a_process_that_is_gone_leaves_nothing(lab: Lab) -> None:

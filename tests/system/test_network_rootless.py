@@ -22,7 +22,7 @@ from wherry.network.ports import parse_ports
 from wherry.network.rootless import find_program
 from wherry.network.slirp import USER_NETWORK, SlirpDriver
 
-from .network_lab import HOST_ADDRESS, OUTSIDE_ADDRESS, TIMEOUT_S, Box, Host, Lab, run, talk, talk_udp
+from .network_lab import HOST_ADDRESS, OUTSIDE_ADDRESS, TIMEOUT_S, Box, Host, Lab, ProcessBox, run, talk, talk_udp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ def user_folder(token: str) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-class UserBox(Box):
+class UserBox(ProcessBox):
     """A container of the user: namespaces kept by a sleeping process."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class UserBox(Box):
         )
         self.pid = self.process.pid
         wait_until(lambda: os.readlink(f"/proc/{self.pid}/exe").endswith("sleep"))
-        self.netns = Netns(pid=self.pid)
+        super().__init__(Netns(pid=self.pid))
 
     def close(self) -> None:
         self.process.kill()

@@ -25,7 +25,8 @@ NEWROUTE, GETROUTE = 24, 26
 UP = 0x1
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO = 1, 3, 4, 5, 10, 18
-_NET_NS_PID, _IFALIAS, _AF_SPEC, _NET_NS_FD = 19, 20, 26, 28
+_NET_NS_PID, _IFALIAS, _AF_SPEC, _NET_NS_FD, _EXT_MASK = 19, 20, 26, 28, 29
+_SKIP_STATISTICS = 8
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
 _BRIDGE_PORT_HAIRPIN = 4
@@ -159,7 +160,8 @@ def delete_link(name: str) -> bytes:
 
 
 def get_link(name: str) -> bytes:
-    return netlink.message(GETLINK, 0, _LINK_BODY.pack(0, 0, 0, 0, 0) + netlink.text(_IFNAME, name))
+    attributes = netlink.text(_IFNAME, name) + netlink.u32(_EXT_MASK, _SKIP_STATISTICS)
+    return netlink.message(GETLINK, 0, _LINK_BODY.pack(0, 0, 0, 0, 0) + attributes)
 
 
 def add_address(index: int, address: str, prefix_length: int) -> bytes:
@@ -210,7 +212,8 @@ class Link:
 
 
 def links(socket: Netlink) -> list[Link]:
-    request = netlink.message(GETLINK, netlink.DUMP, _LINK_BODY.pack(0, 0, 0, 0, 0))
+    body = _LINK_BODY.pack(0, 0, 0, 0, 0) + netlink.u32(_EXT_MASK, _SKIP_STATISTICS)
+    request = netlink.message(GETLINK, netlink.DUMP, body)
     return [Link(body) for kind, body in socket.dump(request, what="list links") if kind == NEWLINK]
 
 

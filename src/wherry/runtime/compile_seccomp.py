@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci.json_text import dumps
 
@@ -27,19 +25,11 @@ def compile_profile(draft: Draft, document: Document) -> Filter:
     from .seccomp import cached_filter
 
     host = draft.host
-    compiled = cached_filter(document.value, host_arch=host.machine, cache_dir=cache_folder(host.euid))
+    compiled = cached_filter(document.value, host_arch=host.machine, cache_dir=host.cache_folder)
     draft.options.warnings += compiled.warnings
     if compiled.flags & FLAG_NEW_LISTENER and not compiled.listener_path:
         raise document.error("listenerPath", "is required when a rule uses SCMP_ACT_NOTIFY")
     return compiled
-
-
-def cache_folder(euid: int) -> str:
-    """Where compiled filters are kept: a directory that only this user can write; "" for none."""
-    if euid == 0:
-        return "/run/wherry/seccomp"
-    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime_dir}/wherry/seccomp" if runtime_dir else ""
 
 
 def listener_message(draft: Draft, compiled: Filter) -> tuple[str, str]:

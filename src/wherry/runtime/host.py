@@ -43,10 +43,6 @@ class Host:
         """Root of the machine, as opposed to a user or the root of a user namespace."""
         return self.euid == 0 and not self.in_userns
 
-    def fact(self, name: str) -> object:
-        """A fact given to the constructor, or None."""
-        return self._facts.get(name)
-
     @property
     def machine(self) -> str:
         """The kernel's architecture, as in `uname -m`."""
@@ -65,6 +61,17 @@ class Host:
         """The kernel's Landlock version, 0 when it has none; a guess from the kernel's release."""
         found = self._facts.get("landlock_abi")
         return found if isinstance(found, int) else _landlock_abi()
+
+    @property
+    def cache_folder(self) -> str:
+        """A folder that only this user can write, for what is costly to compile; "" for none."""
+        known = self._facts.get("cache_folder")
+        if isinstance(known, str):
+            return known
+        if self.euid == 0:
+            return "/run/wherry/cache"
+        runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+        return f"{runtime_dir}/wherry/cache" if runtime_dir else ""
 
     @property
     def cgroups(self) -> Layout:
@@ -110,6 +117,9 @@ class Host:
 
     def own_namespace(self, kind: str, path: str) -> bool:
         """Whether `path` is the namespace this process is in; `kind` as in /proc/self/ns."""
+        known = self._facts.get("own_namespaces")
+        if isinstance(known, frozenset):
+            return path in known
         try:
             own, other = os.stat(f"/proc/self/ns/{kind}"), os.stat(path)
         except OSError:

@@ -38,6 +38,8 @@ def make_host(**facts):
         "selinux": False,
         "last_cap": 40,
         "landlock_abi": 4,
+        "cache_folder": "",
+        "own_namespaces": frozenset(),
     }
     return Host(**{**known, **facts})
 

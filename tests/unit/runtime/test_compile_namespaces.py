@@ -125,7 +125,7 @@ def test_time_offsets_are_written_before_the_clone_that_enters_them():
 
 def test_ones_own_user_namespace_is_not_joined():
     document = config(namespaces=namespaces(*ALL, user="/proc/self/ns/user"))
-    plan = compiled(document)
+    plan = compiled(document, make_host(own_namespaces=frozenset({"/proc/self/ns/user"})))
     assert plan.names("STAGE") == []
     assert "SETNS" not in plan.names("INIT")
 

@@ -177,13 +177,14 @@ def test_labels():
 
 def test_landlock_is_an_annotation():
     document = config()
-    document["annotations"] = {"io.wherry.landlock": "fs.read=/usr"}
-    try:
-        plan = compiled(document)
-    except Exception as error:  # the syntax is tested with its own module
-        assert "landlock" in str(error)
-        return
+    document["annotations"] = {"io.wherry.landlock": '{"exec":["/bin","/usr"],"tcp_bind":[80]}'}
+    plan = compiled(document)
+    assert plan.one("INIT", "LANDLOCK")["paths"] == ["/bin", "/usr"]
     assert plan.before("INIT", "WAIT_START", "LANDLOCK")
+    assert plan.before("INIT", "NO_NEW_PRIVS", "LANDLOCK")
+    refused(document, "annotations[io.wherry.landlock]", make_host(landlock_abi=0))
+    document["process"]["noNewPrivileges"] = False
+    refused(document, "annotations[io.wherry.landlock]")
 
 
 def test_scheduling():

@@ -7,6 +7,7 @@ import os
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci import config
 from wherry.runtime.arguments import FLAG, TEXT, Arguments, parse
+from wherry.runtime.commands.terminal import check_terminal
 from wherry.runtime.compile import compile_container
 from wherry.runtime.host import Host
 from wherry.runtime.options import Options
@@ -52,7 +53,8 @@ def launch(context: Context, arguments: Arguments, command: str, words: list[str
     path = arguments.text("config") or f"{options.bundle}/config.json"
     data = config.read(path)
     document = config.parse(data, path)
-    check_terminal(document, options, detached=command == "@create" or "--detach" in words)
+    detached = command == "@create" or "--detach" in words
+    check_terminal(document.get("process"), options.console_socket, detached=detached)
     plan = compile_container(document, host, options)
     for line in options.warnings:
         context.report.warning(line)
@@ -94,15 +96,3 @@ def make_options(context: Context, arguments: Arguments, container_id: str, root
 
 def _absolute(path: str) -> str:
     return os.path.abspath(path) if path else ""
-
-
-def check_terminal(document: dict[str, object], options: Options, *, detached: bool) -> None:
-    """A terminal needs somebody to hold it: the console socket, or this command until the end."""
-    process = document.get("process")
-    terminal = isinstance(process, dict) and process.get("terminal") is True
-    if terminal and detached and not options.console_socket:
-        text = "is required: the process has a terminal and the command leaves"
-        raise WherryError(INVALID_ARGUMENT, text, path="--console-socket")
-    if options.console_socket and not terminal:
-        text = "is given, but process.terminal is not true"
-        raise WherryError(INVALID_ARGUMENT, text, path="--console-socket")

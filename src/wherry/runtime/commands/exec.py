@@ -7,7 +7,7 @@ import os
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci import config
 from wherry.runtime.arguments import FLAG, MANY, TEXT, Arguments, parse
-from wherry.runtime.commands.create import check_terminal
+from wherry.runtime.commands.terminal import check_terminal
 from wherry.runtime.compile_exec import compile_exec
 from wherry.runtime.host import Host
 from wherry.runtime.options import Options
@@ -60,7 +60,7 @@ def run(context: Context) -> int:
     process = make_process(arguments, command, document)
     options = _options(context, arguments, container_id, root)
     detached = arguments.flag("detach")
-    check_terminal({"process": process}, options, detached=detached)
+    check_terminal(process, options.console_socket, detached=detached)
     sub_cgroups = arguments.many("cgroup")
     plan = compile_exec(process, document, host, target, options, sub_cgroups=sub_cgroups)
     for line in options.warnings:

@@ -193,6 +193,9 @@ static void leave_host_behind(struct context *c)
 	close_descriptor(&c->lock_fd);
 	close_descriptor(&c->state_dir);
 	close_descriptor(&c->child_pidfd);
+	for (unsigned i = 0; i < c->host_only_count; i++)
+		if (c->host_only[i] >= 0)
+			close(c->host_only[i]);
 	if (report.log_fd >= 0)
 		close_descriptor(&report.log_fd);
 	c->child = c->stage = 0;

@@ -33,6 +33,8 @@ struct context {
 	pid_t host_pid;        /* INIT: our pid as HOST sees it, told by POST */
 	int state_dir;         /* directory descriptor of the container's state folder; -1 in exec */
 	int lock_fd;           /* the creation lock, let go in children; -1 */
+	const int *host_only;  /* HOST: more descriptors that children close at once */
+	unsigned host_only_count;
 	int report_fd;         /* INIT: exec.fifo while the command is started; -1 */
 	int preserved_fds;     /* descriptors 3 … 2+n belong to the user */
 	mode_t umask;          /* ours before set-up made it 0; hooks get it back */

@@ -163,6 +163,20 @@ static void undo_run(struct monitor *m)
 	unmap_plan(m);
 }
 
+/* INIT keeps what it inherits until its execve, which may be never: a report that it holds open would keep the starter
+ * waiting after our death. */
+static void keep_to_ourselves(struct monitor *m)
+{
+	const int list[MONITOR_OWN] = {
+		m->options.report_fd, m->options.plan_fd, m->lock, m->signals, m->listener, m->log.fd, m->health.plan_fd,
+		m->input,
+	};
+
+	memcpy(m->own, list, sizeof list);
+	m->context.host_only = m->own;
+	m->context.host_only_count = MONITOR_OWN;
+}
+
 /* Run HOST: INIT waits for its start afterwards. On failure nothing is left of it. */
 static int create(struct monitor *m, struct failure *f)
 {
@@ -173,6 +187,7 @@ static int create(struct monitor *m, struct failure *f)
 	m->context.preserved_fds = m->options.preserve_fds;
 	m->context.lock_fd = m->options.lock_fd;
 	int status = stdio_prepare(m, f);
+	keep_to_ourselves(m);
 	if (status == 0)
 		status = run_program(&m->context, PROGRAM_HOST, f);
 	stdio_hide(m);
@@ -304,7 +319,7 @@ static void watch_fifo(struct monitor *m)
 
 	m->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", m->state_dir);
-	if (m->watch < 0 || inotify_add_watch(m->watch, path, IN_DELETE) < 0 || fifo_taken(m))
+	if (m->watch >= 0 && inotify_add_watch(m->watch, path, IN_DELETE) < 0)
 		close_descriptor(&m->watch);
 }
 
@@ -607,6 +622,8 @@ static int live(struct monitor *m)
 	if (attach_listen(m, &f) < 0) /* after HOST: INIT must not inherit the socket and answer in our place */
 		return stillborn(m, &f);
 	close_descriptor(&m->options.lock_fd);
+	if (!m->options.detach_start)
+		watch_fifo(m);
 	snprintf(line, sizeof line, "created %d\n", m->context.child);
 	save_monitor(m);
 	if (!tell(m, line)) {
@@ -615,8 +632,6 @@ static int live(struct monitor *m)
 	}
 	if (m->options.detach_start)
 		monitor_let_go(m);
-	else
-		watch_fifo(m);
 	watch(m);
 	finish(m);
 	return 0;

@@ -26,6 +26,7 @@ enum {
 	MONITOR_HEALTH_RESULTS = 5,
 	MONITOR_HEALTH_OUTPUT = 4096,
 	MONITOR_ARGUMENTS = 64,
+	MONITOR_OWN = 8,
 };
 
 #define NEVER INT64_MAX
@@ -124,6 +125,7 @@ struct monitor {
 	int fifo;           /* exec.fifo while we are letting INIT go: end of file when the command runs */
 	int watch;          /* inotify on the state folder: `start` removes exec.fifo */
 	struct client *starter; /* who asked for the start and waits for the answer */
+	int own[MONITOR_OWN]; /* descriptors that the container's process must not keep */
 	int input;          /* write end of the container's stdin, or -1 */
 	int master;         /* terminal, or -1 */
 	struct stream streams[2];

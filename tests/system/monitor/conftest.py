@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..runtimes import reap
+from ..runtimes import children, process_state, reap, wait_until
 from .driver import Monitored
 
 if TYPE_CHECKING:
@@ -23,4 +23,5 @@ def monitored(runtime: Runtime, bundle: Bundle, place: Path, token: str) -> Iter
     container = Monitored(runtime, bundle, place, token)
     yield container
     container.clean_up()
+    wait_until(lambda: all(process_state(pid) in ("", "Z") for pid in children()), 5, "processes stay")
     reap()

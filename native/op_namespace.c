@@ -1,5 +1,6 @@
 /* Namespaces: SETNS, UNSHARE, TIME_OFFSETS, KEYRING, HOSTNAME, DOMAINNAME, SYSCTL. */
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "operations.h"
 #include "procfs.h"
@@ -23,9 +24,12 @@ OPERATION(UNSHARE)
 OPERATION(TIME_OFFSETS)
 {
 	const char *offsets = text(c, a[TIME_OFFSETS_DATA]);
-	if (procfs_write_self(c, "timens_offsets", offsets, strlen(offsets)) < 0)
-		return fail(f, errno, "write the offsets of the time namespace");
-	return 0;
+	int dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* else the file belongs to root of the host */
+	int result = procfs_write_self(c, "timens_offsets", offsets, strlen(offsets));
+	int error = errno;
+	prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0);
+	return result < 0 ? fail(f, error, "write the offsets of the time namespace") : 0;
 }
 
 enum { KEYCTL_JOIN = 1, KEYCTL_PERMISSIONS = 5, KEY_POSSESSOR_ALL = 0x3f000000, KEY_USER_ALL = 0x3f0000 };

@@ -8,6 +8,7 @@ int command_exec(int argc, char **argv);
 int command_monitor(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_hold(int argc, char **argv);
+int command_unshare(int argc, char **argv);
 
 /* Verbs of `wherry-runtime` that need no decision; `root` is the folder of all containers. */
 int verb_start(const char *root, int argc, char **argv);

@@ -21,7 +21,7 @@ static const struct {
 } commands[] = {
 	{"@create", command_create}, {"@run", command_run},       {"@exec", command_exec},
 	{"@monitor", command_monitor}, {"@verify", command_verify},
-	{"@hold", command_hold},
+	{"@hold", command_hold},     {"@unshare", command_unshare},
 };
 
 static const struct {

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "maps.h"
 #include "operations.h"
 #include "spawn.h"
 
@@ -23,7 +24,7 @@ static int write_map(pid_t pid, const char *name, const char *map, struct failur
 }
 
 /* newuidmap PID ID HOST SIZE …: the map's words become arguments. */
-static int run_helper(const struct context *c, const char *helper, const char *map, struct failure *f)
+static int run_helper(const char *helper, pid_t child, const char *map, struct failure *f)
 {
 	enum { WORDS = 340 * 3 + 3 };
 	char pid[16];
@@ -34,29 +35,40 @@ static int run_helper(const struct context *c, const char *helper, const char *m
 	char *words = (char *)(argv + WORDS), *rest = words;
 	memcpy(words, map, length + 1);
 	size_t count = 0;
-	snprintf(pid, sizeof pid, "%d", c->child);
+	snprintf(pid, sizeof pid, "%d", child);
 	argv[count++] = (char *)(uintptr_t)helper;
 	argv[count++] = pid;
 	for (char *word; count < WORDS - 1 && (word = strtok_r(rest, " \n", &rest));)
 		argv[count++] = word;
 	char *envp[] = {NULL};
-	struct spawn s = {.path = helper, .argv = argv, .envp = envp, .umask = c->umask};
+	struct spawn s = {.path = helper, .argv = argv, .envp = envp, .umask = 022};
 	int result = spawn_and_wait(&s, f);
 	munmap(argv, space);
 	return result;
 }
 
-OPERATION(MAPS)
+int maps_write(const struct maps *maps, pid_t pid, struct failure *f)
 {
-	const char *uid_helper = optional_text(c, a[MAPS_NEWUIDMAP]);
-	const char *gid_helper = optional_text(c, a[MAPS_NEWGIDMAP]);
-	const char *uid_map = text(c, a[MAPS_UID_MAP]), *gid_map = text(c, a[MAPS_GID_MAP]);
-	if (a[MAPS_DENY_SETGROUPS] && write_process_file(c->child, "setgroups", "deny") < 0)
+	if (maps->deny_setgroups && write_process_file(pid, "setgroups", "deny") < 0)
 		return fail(f, errno, "deny setgroups");
-	int result = gid_helper ? run_helper(c, gid_helper, gid_map, f) : write_map(c->child, "gid_map", gid_map, f);
+	int result = maps->gid_helper ? run_helper(maps->gid_helper, pid, maps->gid_map, f)
+				      : write_map(pid, "gid_map", maps->gid_map, f);
 	if (result < 0)
 		return -1;
-	return uid_helper ? run_helper(c, uid_helper, uid_map, f) : write_map(c->child, "uid_map", uid_map, f);
+	return maps->uid_helper ? run_helper(maps->uid_helper, pid, maps->uid_map, f)
+				: write_map(pid, "uid_map", maps->uid_map, f);
+}
+
+OPERATION(MAPS)
+{
+	const struct maps maps = {
+		.uid_map = text(c, a[MAPS_UID_MAP]),
+		.gid_map = text(c, a[MAPS_GID_MAP]),
+		.uid_helper = optional_text(c, a[MAPS_NEWUIDMAP]),
+		.gid_helper = optional_text(c, a[MAPS_NEWGIDMAP]),
+		.deny_setgroups = a[MAPS_DENY_SETGROUPS],
+	};
+	return maps_write(&maps, c->child, f);
 }
 
 static int open_user_namespace(pid_t pid, const char *uid_map, const char *gid_map, struct failure *f)

@@ -36,7 +36,7 @@ COMMANDS = {
     "wait": ("wait", "Wait for containers to end and print their exit status"),
 }
 # Verbs that only read, or only talk to what runs: they need no user namespace of their own.
-OUTSIDE = frozenset({"exec", "images", "inspect", "kill", "logs", "ps", "stop", "wait", "start"})
+OUTSIDE = frozenset({"exec", "images", "inspect", "kill", "logs", "ps", "stop", "wait"})
 
 
 class Globals:
@@ -72,9 +72,13 @@ def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: list[str
         sys.stderr.write(f"Error: unknown command {verb!r}\n  → wherry --help lists the commands\n")
         return errors.ENGINE_STATUS
     if os.geteuid() != 0 and verb not in OUTSIDE and "WHERRY_ROOTLESS_UID" not in os.environ:
+        from wherry.engine import paths
+
         from .rootless import enter
 
-        enter(argv)
+        enter(argv, paths.make_private(settings.run_root or paths.run_root()))
+    if "WHERRY_ROOTLESS_LOCK" in os.environ:
+        os.set_inheritable(int(os.environ["WHERRY_ROOTLESS_LOCK"]), False)
     from importlib import import_module
 
     module = import_module(f"wherry.cli.commands.{command[0]}")

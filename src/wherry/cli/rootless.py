@@ -1,4 +1,8 @@
-"""Unprivileged use: run the same command again as root of a user namespace made of the user's subordinate ids."""
+"""Unprivileged use: run the same command again as root of a user namespace made of the user's subordinate ids.
+
+All containers of one run root share one namespace, so that any command may act on any of them: the namespace of
+whichever monitor is alive is joined, and a new one is made only when there is none.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def enter(argv: list[str]) -> NoReturn:
-    """Replace this process by `wherry ARGV` inside a new user namespace (see native/command_unshare.c).
+def enter(argv: list[str], run_root: str) -> NoReturn:
+    """Replace this process by `wherry ARGV` inside the user namespace (see native/command_unshare.c).
 
     Without subordinate ids, or without newuidmap and newgidmap, only the user's own id is mapped.
     """
@@ -19,14 +23,50 @@ def enter(argv: list[str]) -> NoReturn:
 
     program = native_path()
     words = [program, "@unshare"]
-    helpers = [find_program("newuidmap"), find_program("newgidmap")]
-    uids = subordinate_ids("/etc/subuid")
-    gids = subordinate_ids("/etc/subgid")
-    if all(helpers) and uids and gids:
-        words += ["--uid-map", _map(os.getuid(), uids), "--gid-map", _map(os.getgid(), gids)]
-        words += ["--newuidmap", helpers[0], "--newgidmap", helpers[1]]
+    lock = _lock(run_root)
+    monitor = live_monitor(run_root)
+    if monitor:
+        os.close(lock)
+        words += ["--join", str(monitor)]
+    else:
+        os.set_inheritable(lock, True)
+        os.environ["WHERRY_ROOTLESS_LOCK"] = str(lock)
+        words += _maps()
     os.environ["WHERRY_ROOTLESS_UID"] = str(os.getuid())
     os.execve(program, [*words, "--", sys.argv[0], *argv], os.environ)
+
+
+def _maps() -> list[str]:
+    helpers = [find_program("newuidmap"), find_program("newgidmap")]
+    uids, gids = subordinate_ids("/etc/subuid"), subordinate_ids("/etc/subgid")
+    if not (all(helpers) and uids and gids):
+        return []
+    maps = ["--uid-map", _map(os.getuid(), uids), "--gid-map", _map(os.getgid(), gids)]
+    return [*maps, "--newuidmap", helpers[0], "--newgidmap", helpers[1]]
+
+
+def _lock(run_root: str) -> int:
+    """Whoever makes a namespace holds this lock until a monitor keeps the namespace, or until it ends."""
+    import fcntl
+
+    descriptor = os.open(os.path.join(run_root, "namespace.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def live_monitor(run_root: str) -> int:
+    """The pid of some container's monitor, 0 when none is alive."""
+    from wherry.engine.monitor_folder import MonitorFolder
+
+    try:
+        names = os.listdir(os.path.join(run_root, "containers"))
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        pid = MonitorFolder(run_root, name).monitor_pid()
+        if pid:
+            return pid
+    return 0
 
 
 def subordinate_ids(path: str) -> list[tuple[int, int]]:
@@ -43,9 +83,8 @@ def subordinate_ids(path: str) -> list[tuple[int, int]]:
     except FileNotFoundError:
         return []
     who = (name, str(os.getuid()))
-    return [
-        (int(f[1]), int(f[2])) for f in lines if len(f) == 3 and f[0] in who and f[1].isdecimal() and f[2].isdecimal()
-    ]
+    mine = [fields for fields in lines if len(fields) == 3 and fields[0] in who]
+    return [(int(first), int(count)) for _, first, count in mine if first.isdecimal() and count.isdecimal()]
 
 
 def find_program(name: str) -> str:

@@ -93,7 +93,7 @@ class Container:
             return "exited"
         live = self.folder.live_record() or {}
         status = str(live.get("status", "created"))
-        if status == "restarting" and self.folder.monitor_alive():
+        if status == "restarting" and self.folder.monitor_pid():
             return status
         if self.pid() == 0:
             return "exited" if status != "created" else "created"

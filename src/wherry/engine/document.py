@@ -49,7 +49,7 @@ def container_document(
         command=spec.command_line(options, image.entrypoint or (), image.cmd or ()),
         env=spec.environment(image.env, options.env, hostname, user, options.tty),
         binds=_binds(engine, container_id, options.mounts),
-        network_namespace="" if paths.in_user_namespace() else namespace,
+        network_namespace=namespace,
         cgroups_path=f"/wherry/{container_id}",
         rootless=paths.in_user_namespace(),
     )

@@ -203,6 +203,8 @@ class Engine:
 
     def settle(self) -> None:
         """Finish or undo what killed processes, dead monitors or a reboot left."""
+        if not paths.may_act():
+            return
         for record in self.records.unsettled():
             if record.state == records.STARTED:
                 if self._is_over(record):
@@ -214,7 +216,7 @@ class Engine:
         if record.boot != boot_id():
             return True
         folder = MonitorFolder(self.run_root, record.id)
-        if folder.monitor_alive():
+        if folder.monitor_pid():
             return False
         ended = folder.exit_record()
         if ended is not None and ended.get("final"):

@@ -36,21 +36,21 @@ class MonitorFolder:
         for name in os.listdir(self.path):
             os.unlink(os.path.join(self.path, name))
 
-    def monitor_alive(self) -> bool:
-        """Whether a monitor holds its lock."""
+    def monitor_pid(self) -> int:
+        """The monitor's pid while it holds its lock, else 0."""
         import fcntl
 
         try:
             descriptor = os.open(os.path.join(self.path, "monitor.lock"), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            return 0
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
+            return int(os.read(descriptor, 32) or b"0")
         finally:
             os.close(descriptor)
-        return False
+        return 0
 
     def forbid_restart(self) -> None:
         """Leave the mark that ends the restart policy."""

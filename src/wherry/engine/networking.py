@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 
+from . import paths
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
-    from wherry.network.base import Attachment, NetworkDriver
+    from wherry.network.base import Attachment, Network, NetworkDriver
     from wherry.store.database import Database
 
 
@@ -34,18 +36,16 @@ class Networking:
         """Make the namespace and connect it. Raises WherryError, with nothing left, when a port is taken."""
         from wherry.network import namespaces
         from wherry.network.base import Netns
-        from wherry.network.bridge import BridgeDriver
         from wherry.network.ports import parse_ports
 
-        driver = self._bridge()
-        assert isinstance(driver, BridgeDriver)
         mappings = tuple([mapping for text in ports for mapping in parse_ports(text)])
         path = self.namespace_path(container_id)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         namespaces.delete(path)
         descriptor = namespaces.create(path)
         try:
-            return driver.attach(driver.ensure_default(), container_id, Netns(fd=descriptor), ports=mappings)
+            driver = self._driver_in_use()
+            return driver.attach(self._network(), container_id, Netns(fd=descriptor), ports=mappings)
         except BaseException:
             self.detach(container_id)
             raise
@@ -56,23 +56,38 @@ class Networking:
         """Release addresses, rules and the namespace; what is gone already is no error."""
         from wherry.network import namespaces
 
-        self._bridge().detach(container_id)
         namespaces.delete(self.namespace_path(container_id))
+        self._driver_in_use().detach(container_id, netns_gone=True)
 
     def attachments(self, container_id: str) -> tuple[Attachment, ...]:
         """How a container is connected now."""
-        return self._bridge().attachments(container_id)
+        return self._driver_in_use().attachments(container_id)
 
-    def reconcile(self, live_ids: Collection[str]) -> None:
-        """Remove what belongs to no container in `live_ids`."""
-        self._bridge().reconcile(live_ids)
+    def _network(self) -> Network:
+        if paths.real_uid() != 0:
+            from wherry.network.slirp import USER_NETWORK
 
-    def _bridge(self) -> NetworkDriver:
+            return USER_NETWORK
+        from wherry.network.bridge import BridgeDriver
+
+        driver = self._driver_in_use()
+        assert isinstance(driver, BridgeDriver)
+        return driver.ensure_default()
+
+    def _driver_in_use(self) -> NetworkDriver:
+        """The bridge for root; for others a program that brings packets through ordinary sockets."""
         if self._driver is None:
-            from wherry.network.addresses import SqliteLeases
-            from wherry.network.bridge import BridgeDriver
+            if paths.real_uid() != 0:
+                from wherry.network.rootless import user_driver
 
-            self._driver = BridgeDriver(SqliteLeases(self._database.connection()))
+                folder = os.path.join(self._run_root, "network")
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._driver = user_driver(folder)
+            else:
+                from wherry.network.addresses import SqliteLeases
+                from wherry.network.bridge import BridgeDriver
+
+                self._driver = BridgeDriver(SqliteLeases(self._database.connection()))
         return self._driver
 
 
@@ -81,9 +96,12 @@ def write_name_files(folder: str, hostname: str, attachment: Attachment | None, 
     from wherry.network import resolver_files
 
     addresses = [address.address for address in attachment.addresses] if attachment else []
+    servers = attachment.dns_servers if attachment else ()
     host_hosts = _read("/etc/hosts") if host_network else ""
     texts = {
-        "resolv.conf": resolver_files.resolv_conf(_read("/etc/resolv.conf"), drop_loopback=not host_network),
+        "resolv.conf": resolver_files.resolv_conf(
+            _read("/etc/resolv.conf"), servers=servers, drop_loopback=not host_network
+        ),
         "hosts": resolver_files.hosts(hostname, addresses, host_text=host_hosts),
         "hostname": resolver_files.hostname(hostname),
     }

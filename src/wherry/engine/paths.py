@@ -26,6 +26,18 @@ def in_user_namespace() -> bool:
     return "WHERRY_ROOTLESS_UID" in os.environ
 
 
+def may_act() -> bool:
+    """Whether containers' files and processes can be removed: as root, of the host or of the user namespace."""
+    return os.geteuid() == 0
+
+
+def release_namespace_lock() -> None:
+    """A monitor keeps the rootless user namespace from now on: let others join it (see wherry.cli.rootless)."""
+    lock = os.environ.pop("WHERRY_ROOTLESS_LOCK", "")
+    if lock:
+        os.close(int(lock))
+
+
 def make_private(directory: str) -> str:
     """Make a folder only its owner can enter. Raises OSError when it belongs to someone else."""
     os.makedirs(directory, mode=0o700, exist_ok=True)

@@ -43,8 +43,7 @@ def _start(engine: Engine, record: Record, facts: dict[str, Any], *, attached: b
     engine_folder = engine.folder(record.id)
     with open(os.path.join(engine_folder, "config.json"), "rb") as file:
         config: dict[str, Any] = loads(file.read())
-    bridged = facts["network"] == "bridge" and not paths.in_user_namespace()
-    attachment = engine.networking.attach(record.id, facts["ports"]) if bridged else None
+    attachment = engine.networking.attach(record.id, facts["ports"]) if facts["network"] == "bridge" else None
     write_name_files(engine_folder, config["hostname"], attachment, host_network=facts["network"] == "host")
     prepared = launch.prepare(
         config,
@@ -66,6 +65,7 @@ def _start(engine: Engine, record: Record, facts: dict[str, Any], *, attached: b
     except BaseException:
         report.close()
         raise
+    paths.release_namespace_lock()
     return report
 
 

@@ -26,6 +26,21 @@ PROXIED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.
 
 def run_in_foreground(container: Container, options: CreateOptions, *, detach_keys: str, proxy_signals: bool) -> int:
     """Start a created container attached; its exit status, or 0 after detaching. Removes it when asked to."""
+    try:
+        exited = _attached(container, options, detach_keys=detach_keys, proxy_signals=proxy_signals)
+    except BaseException:
+        if options.remove:
+            container.remove(force=True)
+        raise
+    if exited is None:
+        return 0
+    container.settle()
+    if options.remove:
+        container.remove()
+    return exited.code
+
+
+def _attached(container: Container, options: CreateOptions, *, detach_keys: str, proxy_signals: bool) -> Exit | None:
     report = container.launch(attached=True)
     assert report is not None
     try:
@@ -33,19 +48,9 @@ def run_in_foreground(container: Container, options: CreateOptions, *, detach_ke
             client.follow(lossless=True)
             _start(client, report)
             session = _Session(client, keys=_detach_keys(detach_keys) if options.tty else b"", stdin=options.stdin)
-            exited = session.run(tty=options.tty, proxy_signals=proxy_signals)
-    except BaseException:
-        if options.remove:
-            container.remove(force=True)
-        raise
+            return session.run(tty=options.tty, proxy_signals=proxy_signals)
     finally:
         report.close()
-    if exited is None:
-        return 0
-    container.settle()
-    if options.remove:
-        container.remove()
-    return exited.code
 
 
 def _start(client: Client, report: Report) -> None:

@@ -186,7 +186,7 @@ class Engine:
 
     def discard(self, container_id: str) -> None:
         """Remove a container and everything of it, whatever exists. Idempotent."""
-        self.records.update(container_id, state=records.REMOVING)
+        self.records.update(container_id, state=records.REMOVING, owner=owner_token())
         self.delete_runtime_state(container_id)
         self.networking.detach(container_id)
         self.store.snapshots.remove(container_id)
@@ -206,11 +206,8 @@ class Engine:
         if not paths.may_act():
             return
         for record in self.records.unsettled():
-            if record.state == records.STARTED:
-                if self._is_over(record):
-                    self._settle_started(record)
-            elif record.state == records.REMOVING or not owner_alive(record.owner):
-                self.discard(record.id)
+            if not self._is_settled(record):
+                self._settle(record.id)
 
     def _is_over(self, record: Record) -> bool:
         if record.boot != boot_id():
@@ -223,15 +220,22 @@ class Engine:
             return True
         return Container(self, record).pid() == 0 and not owner_alive(record.owner)
 
-    def _settle_started(self, record: Record) -> None:
-        descriptor = self.lock(record.id)
+    def _is_settled(self, record: Record) -> bool:
+        """Whether somebody still works on it, or it runs."""
+        if record.state == records.STARTED:
+            return not self._is_over(record)
+        return owner_alive(record.owner)
+
+    def _settle(self, container_id: str) -> None:
+        descriptor = self.lock(container_id)
         try:
-            current = self.records.get(record.id)
-            if current is None or current.state != records.STARTED or not self._is_over(current):
+            record = self.records.get(container_id)
+            if record is None or record.state in (records.CREATED, records.EXITED) or self._is_settled(record):
                 return
-            self.fold(current)
-            if loads(current.launch).get("remove"):
-                self.discard(current.id)
+            if record.state == records.STARTED:
+                self.fold(record)
+            if record.state != records.STARTED or loads(record.launch).get("remove"):
+                self.discard(record.id)
         finally:
             os.close(descriptor)
 

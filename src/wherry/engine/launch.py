@@ -76,8 +76,8 @@ def rootfs_mount(root: ContainerRoot) -> RootfsMount | None:
 
 def prepare(
     config: dict[str, Any], container_id: str, *, run_root: str, root: ContainerRoot, bundle: str, init: bool
-) -> Prepared:
-    """Compile the plan and make the runtime's state folder."""
+) -> tuple[Prepared, str]:
+    """Compile the plan and make the runtime's state folder; also the container's memory cgroup, or ""."""
     from wherry.runtime import launch
     from wherry.runtime.options import Options
 
@@ -92,7 +92,7 @@ def prepare(
         init=init,
         monitor=True,
     )
-    return launch.prepare(config, options)
+    return launch.prepare(config, options), options.memory_cgroup
 
 
 def spawn_monitor(

@@ -45,7 +45,7 @@ def _start(engine: Engine, record: Record, facts: dict[str, Any], *, attached: b
         config: dict[str, Any] = loads(file.read())
     attachment = engine.networking.attach(record.id, facts["ports"]) if facts["network"] == "bridge" else None
     write_name_files(engine_folder, config["hostname"], attachment, host_network=facts["network"] == "host")
-    prepared = launch.prepare(
+    prepared, memory_cgroup = launch.prepare(
         config,
         record.id,
         run_root=engine.run_root,
@@ -53,12 +53,15 @@ def _start(engine: Engine, record: Record, facts: dict[str, Any], *, attached: b
         bundle=engine_folder,
         init=facts["init"],
     )
+    arguments = _monitor_arguments(engine, record, facts)
+    arguments += [] if attached else ["--detach-start"]
+    arguments += ["--memory-cgroup", memory_cgroup] if memory_cgroup else []
     report = launch.spawn_monitor(
         prepared,
         record.id,
         run_root=engine.run_root,
         folder=folder,
-        arguments=[*_monitor_arguments(engine, record, facts), *(() if attached else ("--detach-start",))],
+        arguments=arguments,
     )
     try:
         report.expect("created")

@@ -55,6 +55,7 @@ class _Context:
         raise ValueError(f"{name} is not JSON")
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPACE = " \t\n\r"
 
 
@@ -64,7 +65,7 @@ def loads(data: bytes | str, name: str = "") -> Any:
     Raises WherryError(INVALID_ARGUMENT) naming line and column, with `name` (of the file) as its path.
     """
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        text = data if isinstance(data, str) else data.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         raise WherryError(INVALID_ARGUMENT, f"is not UTF-8 (byte {error.start})", path=name) from None
     try:

@@ -67,9 +67,7 @@ def parse(text: str) -> Platform:
     """`linux/arm64/v8`, `linux/amd64`, `arm64` or `linux`; INVALID_ARGUMENT otherwise."""
     parts = text.lower().split("/")
     if not 1 <= len(parts) <= 3 or not all(part.replace("_", "").isalnum() for part in parts):
-        raise WherryError(
-            INVALID_ARGUMENT, f"not a platform: {text!r}", hint="expected os/architecture[/variant]"
-        )
+        raise WherryError(INVALID_ARGUMENT, f"not a platform: {text!r}", hint="expected os/architecture[/variant]")
     if len(parts) == 1:
         if parts[0] in ("linux", "windows", "freebsd", "darwin"):
             return Platform(parts[0], host().architecture)

@@ -55,9 +55,11 @@ class Reference:
 
     def familiar(self) -> str:
         """The short form that users type: `busybox:latest`."""
-        name = self.repository if self.domain == DEFAULT_DOMAIN else self.name
-        if self.domain == DEFAULT_DOMAIN and name.startswith("library/") and name.count("/") == 1:
+        name = self.repository
+        if name.startswith("library/") and name.count("/") == 1:
             name = name[len("library/") :]
+        if _split_domain(name) != (self.domain, self.repository):
+            name = self.name
         return name + self._suffix()
 
     def with_tag(self, tag: str) -> Reference:
@@ -97,7 +99,7 @@ def parse(text: str) -> Reference:
     _check_repository(repository, text)
     if len(domain) + 1 + len(repository) > NAME_LIMIT:
         raise _bad(text, f"the name is longer than {NAME_LIMIT} characters")
-    if digest is None and len(repository) == 64 and digests.is_digest(f"sha256:{repository}"):
+    if digest is None and digests.is_digest(f"sha256:{name}"):
         raise _bad(text, "a name must not look like an image id")
     return Reference(domain, repository, tag if tag is not None else ("" if digest else DEFAULT_TAG), digest)
 
@@ -112,7 +114,7 @@ def _split_tag(text: str) -> tuple[str, str | None]:
 
 def _split_domain(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+    if slash and (first == "localhost" or first != first.lower() or not {".", ":", "["}.isdisjoint(first)):
         domain, repository = first, rest
     else:
         domain, repository = DEFAULT_DOMAIN, name

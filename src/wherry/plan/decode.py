@@ -39,9 +39,7 @@ def decode(data: bytes) -> Plan:
                 raise _damaged(f"step with unknown code {code}")
             words = unpack_from(f"<{arguments}Q", data, at + 8)
             at += 8 + 8 * arguments
-            values = [
-                _argument(data, kind, word) for kind, word in zip(instruction.kinds, words, strict=True)
-            ]
+            values = [_argument(data, kind, word) for kind, word in zip(instruction.kinds, words, strict=True)]
             where = data[label : data.index(b"\0", label)].decode("utf-8", "surrogateescape")
             program.emit(instruction.name, *values, where=where)
     return plan
@@ -66,6 +64,4 @@ def _argument(data: bytes, kind: str, word: int) -> Argument:
 
 
 def _damaged(why: str) -> WherryError:
-    return WherryError(
-        DATA_LOSS, f"damaged launch plan: {why}", hint="delete the container and create it again"
-    )
+    return WherryError(DATA_LOSS, f"damaged launch plan: {why}", hint="delete the container and create it again")

@@ -65,15 +65,19 @@ EXEC_INIT = 1  # stay as pid 1: reap, forward signals, run the command as a chil
 class Instruction:
     """One operation: its number, name, argument names and kinds, and what it does."""
 
-    __slots__ = ("code", "doc", "kinds", "name", "names")
+    __slots__ = ("_arguments", "code", "doc", "kinds", "name")
 
     def __init__(self, code: int, name: str, arguments: str, doc: str) -> None:
         self.code = code
         self.name = name
-        pairs = [argument.split(":") for argument in arguments.split()]
-        self.names = tuple([pair[0] for pair in pairs])
-        self.kinds = "".join([pair[1] for pair in pairs])
+        self._arguments = arguments
+        self.kinds = "".join([argument[-1] for argument in arguments.split()])
         self.doc = doc
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arguments' names."""
+        return tuple([argument[:-2] for argument in self._arguments.split()])
 
     def __repr__(self) -> str:
         return self.name

@@ -30,6 +30,7 @@ def create_cgroup(draft: Draft) -> Cgroup:
         native_path=options.native_path,
     )
     options.warnings += cgroup.warnings
+    options.memory_cgroup = cgroup.memory_path
     draft.cgroup = cgroup
     return cgroup
 

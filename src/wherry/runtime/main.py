@@ -1,136 +1,97 @@
-"""Entry of the `wherry-runtime` verbs that need Python; the others are done by the native program alone."""
+"""Entry of the `wherry-runtime` verbs that need Python.
+
+Half of a short command's time is Python finding and reading some forty modules. The hot verbs therefore leave the
+compiled code of all their modules in one file of a folder that only this user can write, and load it from there
+as long as every source file still has the size and time that it had (the test that Python's own .pyc files use).
+Anything unexpected means the ordinary import.
+"""
 
 from __future__ import annotations
 
-import os
+import gc
+import posix
 import sys
-
-from wherry.errors import INVALID_ARGUMENT, WherryError
-
-from .arguments import FLAG, TEXT, Arguments, parse
-from .report import Report
+from marshal import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .arguments import Table
-
-GLOBAL: Table = (
-    ("root", "", TEXT),
-    ("log", "", TEXT),
-    ("log-format", "", TEXT),
-    ("log-level", "", TEXT),
-    ("debug", "", FLAG),
-    ("systemd-cgroup", "", FLAG),
-    ("cgroup-manager", "", TEXT),
-    ("rootless", "", TEXT),
-    ("criu", "", TEXT),
-    ("version", "v", FLAG),
-    ("help", "h", FLAG),
-)
-VERBS = ("checkpoint", "create", "events", "exec", "features", "restore", "run", "spec", "update")
-NATIVE_VERBS = ("delete", "kill", "list", "pause", "ps", "resume", "start", "state")
-CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
-
-
-class Context:
-    """The global options, interpreted."""
-
-    __slots__ = ("arguments", "cgroup_manager", "native", "report", "rootless", "words")
-
-    def __init__(self, arguments: Arguments, report: Report, words: list[str]) -> None:
-        self.arguments = arguments
-        self.report = report
-        self.words = words
-        self.native = sys.argv[0]
-        self.cgroup_manager = arguments.text("cgroup-manager") or "cgroupfs"
-        if arguments.flag("systemd-cgroup"):
-            self.cgroup_manager = "systemd"
-        if self.cgroup_manager not in CGROUP_MANAGERS:
-            text = f"{self.cgroup_manager!r} is not known"
-            raise WherryError(
-                INVALID_ARGUMENT, text, hint=f"one of {', '.join(CGROUP_MANAGERS)}", path="--cgroup-manager"
-            )
-        self.rootless = _rootless(arguments.text("rootless"))
-
-    def root(self) -> str:
-        """The absolute directory of the state folders."""
-        given = self.arguments.text("root")
-        if given:
-            return os.path.abspath(given)
-        from .host import Host
-        from .state_folder import default_root
-
-        host = Host.probe()
-        return default_root(host.euid, host.in_userns)
-
-
-def _rootless(word: str) -> bool | None:
-    if word in ("", "auto"):
-        return None
-    if word not in ("true", "false"):
-        raise WherryError(INVALID_ARGUMENT, "must be true, false or auto", path="--rootless")
-    return word == "true"
+HOT_VERBS = ("create", "run", "exec")
+CACHE_BYTES_LIMIT = 4 << 20
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a command line (without the program's name); returns the exit status."""
-    report = Report("", "text")
-    status = 1
+    gc.disable()  # a command this short leaves its garbage to the kernel
+    found = [word for word in argv if word in HOT_VERBS]
+    cache = cache_path(found[0]) if found else ""
+    cached = bool(cache) and load_modules(cache)
+    from .command_line import run
+
+    return run(argv, "" if cached else cache)
+
+
+def cache_path(verb: str) -> str:
+    """The file for a verb; "" when there is no folder for it."""
+    environ = posix.environ
+    if b"WHERRY_NO_CACHE" in environ:
+        return ""
+    if posix.geteuid() == 0:
+        folder = "/run/wherry/cache"
+    else:
+        runtime_dir = environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+        if runtime_dir[:1] != "/":
+            return ""
+        folder = f"{runtime_dir}/wherry/cache"
+    source = __file__.replace("/", "%")
+    return f"{folder}/{verb}-{sys.implementation.cache_tag}-{source}"
+
+
+def load_modules(path: str) -> bool:
+    """Execute the modules kept at `path`, in an order in which each finds those it needs."""
     try:
-        arguments = parse(GLOBAL, argv, intermixed=False)
-        report = _open_report(arguments)
-        verb, words = (arguments.operands[0], arguments.operands[1:]) if arguments.operands else ("", [])
-        if verb == "exec":
-            status = 255
-        if not verb or arguments.flag("help") or _asks_help(verb, words):
-            from .commands.help import show_help
-
-            return show_help(verb)
-        if verb not in VERBS:
-            status = 3
-            raise WherryError(INVALID_ARGUMENT, f"no such command: {verb}", hint="see --help")
-        context = Context(arguments, report, words)
-        return _run(verb, context)
-    except WherryError as error:
-        report.error(str(error))
-    except OSError as error:
-        report.error(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
-    except KeyboardInterrupt:
-        status = 130
-    return status
-
-
-def _open_report(arguments: Arguments) -> Report:
-    format = arguments.text("log-format") or "text"
-    if format not in ("text", "json"):
-        raise WherryError(INVALID_ARGUMENT, f"invalid log-format: {format}", hint="text or json")
-    return Report(arguments.text("log"), format)
-
-
-def _asks_help(verb: str, words: list[str]) -> bool:
-    """`--help` among the options; not among the words of a command to execute."""
-    for word in words:
-        if word in ("--help", "-h"):
-            return True
-        if word == "--" or (verb == "exec" and word[:1] != "-"):
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        found = posix.fstat(fd)
+        if found.st_uid != posix.geteuid() or found.st_mode & 0o170022 != 0o100000:
             return False
-    return False
+        if found.st_size > CACHE_BYTES_LIMIT:
+            return False
+        version, modules = loads(posix.read(fd, found.st_size))
+        if version != sys.version:
+            return False
+        for _, source, time_ns, size, _ in modules:
+            now = posix.stat(source)
+            if now.st_mtime_ns != time_ns or now.st_size != size:
+                return False
+    except (OSError, EOFError, ValueError, TypeError):
+        return False
+    finally:
+        posix.close(fd)
+    for name, source, _, _, code in modules:
+        if name not in sys.modules:
+            _execute(name, source, code)
+    return True
 
 
-def _run(verb: str, context: Context) -> int:
-    if verb == "create":
-        from .commands import create
-
-        return create.run(context)
-    if verb == "run":
-        from .commands import run
-
-        return run.run(context)
-    if verb == "exec":
-        from .commands import exec
-
-        return exec.run(context)
-    module = __import__(f"wherry.runtime.commands.{verb}", fromlist=["run"])
-    return int(module.run(context))
+def _execute(name: str, source: str, code: object) -> None:
+    module = type(sys)(name)
+    namespace = module.__dict__
+    namespace["__file__"] = source
+    parent, _, child = name.rpartition(".")
+    if source.endswith("/__init__.py"):
+        namespace["__package__"] = name
+        namespace["__path__"] = [source[:-12]]
+    else:
+        namespace["__package__"] = parent
+    sys.modules[name] = module
+    try:
+        exec(code, namespace)  # type: ignore[arg-type]  # noqa: S102
+    except BaseException:
+        del sys.modules[name]
+        raise
+    if parent:
+        setattr(sys.modules[parent], child, module)

@@ -20,7 +20,8 @@ class Options:
     """Options of create, run and exec.
 
     `bundle` and `state_dir` are absolute; `rootless` None means: find out; `monitor`: the plan is for @monitor,
-    which fills the console slot itself; `init`: stay as pid 1 and reap. Compiling appends lines to `warnings`.
+    which fills the console slot itself; `init`: stay as pid 1 and reap. Compiling appends lines to `warnings` and sets `memory_cgroup`, the host directory
+    whose counters tell of an out-of-memory kill ("" when there is none).
     """
 
     __slots__ = (
@@ -30,6 +31,7 @@ class Options:
         "id",
         "init",
         "listen_fds",
+        "memory_cgroup",
         "monitor",
         "native_path",
         "no_new_keyring",
@@ -89,6 +91,7 @@ class Options:
         self.monitor = monitor
         self.native_path = native_path
         self.warnings: list[str] = []
+        self.memory_cgroup = ""
 
     @property
     def kept_fds(self) -> int:

@@ -208,7 +208,7 @@ class Snapshotter(Protocol):
     def create_container(self, container_id: str, parents: Sequence[int]) -> ContainerRoot:
         """Make a writable layer on `parents` (bottom first; may be empty)."""
 
-    def container(self, container_id: str, parents: Sequence[int]) -> ContainerRoot:
+    def container(self, container_id: str, parents: Sequence[int], *, check: bool = True) -> ContainerRoot:
         """Describe an existing writable layer."""
 
     def remove_container(self, container_id: str) -> None:

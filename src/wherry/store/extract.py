@@ -135,7 +135,13 @@ class _Extraction:
         else:
             self._node(entry, fd, name, here)
         if self.flat:
+            self._claim(here)
+
+    def _claim(self, here: bytes) -> None:
+        """What this layer has brought, and the directories around it, are safe from its own whiteouts."""
+        while here and here not in self.mine:
             self.mine.add(here)
+            here = here.rpartition(b"/")[0]
 
     def _root(self, entry: Entry) -> None:
         if entry.kind != tar.DIRECTORY:
@@ -400,7 +406,7 @@ class _Extraction:
         self.directories.pop(here, None)
         self.opaque.discard(here)
         if self.flat:
-            self.mine.add(here)
+            self._claim(here)
 
     def _existing(self, path: bytes) -> tuple[int, bytes, bytes] | None:
         """An existing name as (directory, name, canonical path), its last component not followed; or None."""

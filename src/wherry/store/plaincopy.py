@@ -73,10 +73,10 @@ class CopySnapshotter:
         os.mkdir(root.mountpoint, 0o700)
         return root
 
-    def container(self, container_id: str, parents: Sequence[int]) -> ContainerRoot:
+    def container(self, container_id: str, parents: Sequence[int], *, check: bool = True) -> ContainerRoot:
         """The tree of a container; NOT_FOUND when it has no directory."""
         directory = self._paths.container(container_id)
-        if not os.path.isdir(directory):
+        if check and not os.path.isdir(directory):
             raise WherryError(NOT_FOUND, f"container {container_id} has no root", path=directory)
         return ContainerRoot(base=self._paths.root, directory=directory, upperdir=f"{directory}/diff")
 

@@ -61,7 +61,7 @@ class Snapshots:
 
     def preview(self, container_id: str, chain_id: str) -> ContainerRoot:
         """What `create` would give, without making anything; NOT_FOUND when the layers are not in the store."""
-        return self._snapshotter.container(container_id, self._layers.stack(chain_id))
+        return self._snapshotter.container(container_id, self._layers.stack(chain_id), check=False)
 
     def exists(self, container_id: str) -> bool:
         """Whether the container has one."""

@@ -51,7 +51,7 @@ def test_what_cannot_run_says_so_and_leaves_nothing(wherry, words, status, says)
 
 
 def test_a_signal_gives_128_and_its_number(wherry):
-    assert wherry("run", "--rm", *NONE, IMAGE, "sh", "-c", "kill -KILL $$", check=False).returncode == 137
+    assert wherry("run", "--rm", "--init", *NONE, IMAGE, "sh", "-c", "kill -KILL $$", check=False).returncode == 137
 
 
 def test_environment_user_directory_and_host_name(wherry):

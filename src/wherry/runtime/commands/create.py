@@ -17,7 +17,7 @@ from wherry.runtime.state_folder import create as create_folder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherry.runtime.arguments import Table
-    from wherry.runtime.main import Context
+    from wherry.runtime.command_line import Context
 
 OPTIONS: Table = (
     ("bundle", "b", TEXT),
@@ -61,12 +61,12 @@ def launch(context: Context, arguments: Arguments, command: str, words: list[str
     folder = create_folder(root, container_id, plan.encode(), data)
     os.set_inheritable(folder.lock_fd, True)
     os.set_inheritable(folder.plan_fd, True)
-    native = [context.native, command, "--root", root, "--id", container_id, "--lock-fd", str(folder.lock_fd)]
+    native = [command, "--root", root, "--id", container_id, "--lock-fd", str(folder.lock_fd)]
     native += context.report.options() + words
     if options.kept_fds:
         native += ["--preserve-fds", str(options.kept_fds)]
     try:
-        os.execv(context.native, [*native, str(folder.plan_fd)])
+        context.become_native([*native, str(folder.plan_fd)])
     except OSError:
         folder.discard()
         raise

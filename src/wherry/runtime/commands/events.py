@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.runtime.arguments import Table
-    from wherry.runtime.main import Context
+    from wherry.runtime.command_line import Context
 
 OPTIONS: Table = (("stats", "", FLAG), ("interval", "", TEXT))
 DEFAULT_INTERVAL_S = 5.0

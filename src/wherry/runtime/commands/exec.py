@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.runtime.arguments import Table
-    from wherry.runtime.main import Context
+    from wherry.runtime.command_line import Context
 
 OPTIONS: Table = (
     ("process", "p", TEXT),
@@ -68,12 +68,12 @@ def run(context: Context) -> int:
     plan_fd = os.memfd_create("plan", 0)
     os.write(plan_fd, plan.encode())
     os.lseek(plan_fd, 0, os.SEEK_SET)
-    words = [context.native, "@exec", *context.report.options()]
+    words = ["@exec", *context.report.options()]
     if detached:
         words.append("--detach")
     if options.kept_fds:
         words += ["--preserve-fds", str(options.kept_fds)]
-    os.execv(context.native, [*words, str(plan_fd)])
+    context.become_native([*words, str(plan_fd)])
 
 
 def _options(context: Context, arguments: Arguments, container_id: str, root: str) -> Options:

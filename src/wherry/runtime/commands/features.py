@@ -9,7 +9,7 @@ from wherry.runtime.arguments import parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherry.runtime.arguments import Table
-    from wherry.runtime.main import Context
+    from wherry.runtime.command_line import Context
 
 OPTIONS: Table = ()
 

@@ -58,7 +58,7 @@ def show_help(verb: str) -> int:
 
 
 def _overview() -> str:
-    from wherry.runtime.main import GLOBAL
+    from wherry.runtime.command_line import GLOBAL
 
     lines = ["usage: wherry-runtime [OPTION...] VERB [ARGUMENT...]", "", "verbs:"]
     lines += [f"  {verb:<11} {summary}" for verb, summary in SUMMARIES.items()]

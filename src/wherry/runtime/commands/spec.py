@@ -11,7 +11,7 @@ from wherry.runtime.default_config import default_config, make_rootless
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wherry.runtime.arguments import Table
-    from wherry.runtime.main import Context
+    from wherry.runtime.command_line import Context
 
 OPTIONS: Table = (("bundle", "b", TEXT), ("rootless", "", FLAG))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wherry.runtime.arguments import Table
-    from wherry.runtime.main import Context
+    from wherry.runtime.command_line import Context
 
 OPTIONS: Table = (("resources", "r", TEXT), *[(row[0].lstrip("-"), "", TEXT) for row in FLAGS])
 

@@ -45,7 +45,7 @@ class MonitorFolder:
         except FileNotFoundError:
             return 0
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return int(os.read(descriptor, 32) or b"0")
         finally:

@@ -12,7 +12,7 @@ Layout, little endian, every section aligned to 8:
 
 from __future__ import annotations
 
-from struct import pack
+from _struct import pack  # what `struct` re-exports, without reading a file
 from zlib import crc32
 
 from .instructions import BY_NAME, MAGIC, VERSION
@@ -60,32 +60,42 @@ class Plan:
         """The plan's bytes. Raises ValueError for a step whose arguments do not fit its instruction."""
         programs = [self.programs[key] for key in sorted(self.programs)]
         sizes = [sum([8 + 8 * len(step[2]) for step in program.steps]) for program in programs]
-        table_at = HEADER_BYTES
-        steps_at = table_at + 16 * len(programs)
-        blob = _Blob(steps_at + sum(sizes))
-        table = b""
-        body = []
-        at = steps_at
+        at = HEADER_BYTES + 16 * len(programs)
+        blob = _Blob(at + sum(sizes))
+        table: list[int] = []
+        words: list[int] = []
         for program, size in zip(programs, sizes, strict=True):
-            table += pack("<4I", program.id, len(program.steps), at, size)
+            table += (program.id, len(program.steps), at, size)
             at += size
             for name, where, arguments in program.steps:
-                body.append(_encode_step(name, where, arguments, blob))
-        rest = table + b"".join(body) + blob.bytes()
-        size = HEADER_BYTES + len(rest)
-        head = pack("<IHHI", MAGIC, VERSION, len(programs), size)
+                _encode_step(words, name, where, arguments, blob)
+        rest = pack(f"<{len(table)}I", *table) + pack(f"<{len(words)}Q", *words) + blob.bytes()
+        head = pack("<IHHI", MAGIC, VERSION, len(programs), HEADER_BYTES + len(rest))
         return head + pack("<I", crc32(rest, crc32(head))) + rest
 
 
 class _Blob:
     """Texts and bytes, each stored once."""
 
-    __slots__ = ("at", "known", "parts")
+    __slots__ = ("at", "known", "parts", "texts")
 
     def __init__(self, start: int) -> None:
         self.at = start
         self.parts: list[bytes] = []
         self.known: dict[bytes, int] = {}
+        self.texts: dict[str, int] = {}
+
+    def text(self, name: str, value: Argument) -> int:
+        """Reference to a text with its NUL, which does not count."""
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: text expected, not {value!r}")
+        known = self.texts.get(value)
+        if known is None:
+            if "\0" in value:
+                raise ValueError(f"{name}: NUL inside {value!r}")
+            data = value.encode("utf-8", "surrogateescape")
+            known = self.texts[value] = self.add(data + b"\0", len(data))
+        return known
 
     def add(self, data: bytes, length: int) -> int:
         """Reference (offset | length << 32) to `data`, of which `length` bytes count."""
@@ -101,31 +111,28 @@ class _Blob:
         return b"".join(self.parts)
 
 
-def _encode_step(name: str, where: str, arguments: tuple[Argument, ...], blob: _Blob) -> bytes:
+def _encode_step(words: list[int], name: str, where: str, arguments: tuple[Argument, ...], blob: _Blob) -> None:
+    """The step as 64-bit words: code, count and label in the first, then the arguments."""
     instruction = BY_NAME[name]
     kinds = instruction.kinds
     if len(kinds) != len(arguments):
         raise ValueError(f"{name}: {len(arguments)} arguments, not {len(kinds)}")
-    label = blob.add(where.encode("utf-8", "surrogateescape") + b"\0", 0)
-    words = [_encode_argument(name, kind, value, blob) for kind, value in zip(kinds, arguments, strict=True)]
-    return pack(f"<HHI{len(words)}Q", instruction.code, len(words), label & 0xFFFFFFFF, *words)
+    label = blob.text(name, where) & 0xFFFFFFFF
+    words.append(instruction.code | len(kinds) << 16 | label << 32)
+    for kind, value in zip(kinds, arguments, strict=True):
+        if kind in "uif":
+            if not isinstance(value, int):
+                raise ValueError(f"{name}: number expected, not {value!r}")
+            words.append(value & ABSENT)
+        elif kind == "s":
+            words.append(blob.text(name, value))
+        else:
+            words.append(_encode_argument(name, kind, value, blob))
 
 
 def _encode_argument(name: str, kind: str, value: Argument, blob: _Blob) -> int:
-    if kind == "s":
-        if not isinstance(value, str):
-            raise ValueError(f"{name}: text expected, not {value!r}")
-        return _text(name, value, blob)
-    if kind in "uif":
-        if not isinstance(value, int):
-            raise ValueError(f"{name}: number expected, not {value!r}")
-        return value & ABSENT
     if kind == "o":
-        if value is None:
-            return ABSENT
-        if not isinstance(value, str):
-            raise ValueError(f"{name}: text expected, not {value!r}")
-        return _text(name, value, blob)
+        return ABSENT if value is None else blob.text(name, value)
     if kind == "b":
         if not isinstance(value, bytes):
             raise ValueError(f"{name}: bytes expected, not {value!r}")
@@ -137,10 +144,3 @@ def _encode_argument(name: str, kind: str, value: Argument, blob: _Blob) -> int:
             raise ValueError(f"{name}: NUL inside {text!r}")
     data = b"".join([text.encode("utf-8", "surrogateescape") + b"\0" for text in value])
     return blob.add(data, len(data))
-
-
-def _text(name: str, value: str, blob: _Blob) -> int:
-    if "\0" in value:
-        raise ValueError(f"{name}: NUL inside {value!r}")
-    data = value.encode("utf-8", "surrogateescape")
-    return blob.add(data + b"\0", len(data))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import pack
+from _struct import pack  # what `struct` re-exports, without reading a file
 
 from wherry.oci.check import UINT64_MAX
 

@@ -98,7 +98,7 @@ def test_groups_cannot_be_set_where_only_one_is_mapped():
 
 def test_capabilities():
     names = ["CAP_CHOWN", "CAP_KILL"]
-    sets = {name: names for name in ("bounding", "effective", "permitted", "inheritable", "ambient")}
+    sets = dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), names)
     plan = compiled(with_process(capabilities=sets))
     assert plan.one("INIT", "BOUNDING")["mask"] == bits(*names)
     assert set(plan.one("INIT", "CAPABILITIES").values()) == {bits(*names)}

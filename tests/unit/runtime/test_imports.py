@@ -29,8 +29,19 @@ sys.argv[0] = "/nonexistent/wherry-runtime"
 sys.exit(wherry.runtime.main.main(sys.argv[1:]))
 """
 
-STANDARD = {"__future__", "_collections_abc", "_json", "_stat", "_struct", "fcntl", "genericpath", "os", "os.path"}
-STANDARD |= {"math", "posixpath", "stat", "struct", "zlib"}
+STANDARD = {
+    "__future__",
+    "gc",
+    "_collections_abc",
+    "_json",
+    "_stat",
+    "_struct",
+    "fcntl",
+    "genericpath",
+    "os",
+    "os.path",
+}
+STANDARD |= {"math", "posixpath", "stat", "zlib"}
 # Needed only where the interpreter's build has them as shared objects or lacks a codec.
 OPTIONAL = {"encodings.utf_8_sig"}
 
@@ -50,6 +61,7 @@ COMMON = {
     "wherry.runtime.capabilities",
     "wherry.runtime.cgroup",
     "wherry.runtime.cgroup_layout",
+    "wherry.runtime.command_line",
     "wherry.runtime.commands",
     "wherry.runtime.commands.create",
     "wherry.runtime.commands.terminal",
@@ -88,7 +100,7 @@ def loaded(root, *words):
     read_end, write_end = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, write_end, 3)]
     argv = [sys.executable, "-I", "-S", "-E", "-c", SCRIPT, SOURCE, "--root", str(root), *words]
-    pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
+    pid = os.posix_spawn(sys.executable, argv, {**os.environ, "WHERRY_NO_CACHE": "1"}, file_actions=actions)
     os.close(write_end)
     _, status = os.waitpid(pid, 0)
     with open(read_end) as file:

@@ -25,7 +25,7 @@ def settle(path: str, lower: Sequence[str], applied: Applied, ownership: Ownersh
     """`path` is the layer's directory, `lower` those below it, topmost first."""
     fds = [os.open(name, rootdir.DIRECTORY) for name in (path, *lower)]
     try:
-        work = _Settlement(fds[0], MergedView(fds[1:], ownership.overlay_prefix), ownership)
+        work = _Settlement(fds[0], fds[1:], ownership)
         if applied.fresh_root:
             work.hide_everything()
         for directory in applied.implicit:
@@ -42,9 +42,10 @@ def settle(path: str, lower: Sequence[str], applied: Applied, ownership: Ownersh
 class _Settlement:
     """One layer, and the view of those below it."""
 
-    def __init__(self, fd: int, lower: MergedView, ownership: Ownership) -> None:
+    def __init__(self, fd: int, lower: Sequence[int], ownership: Ownership) -> None:
         self.fd = fd
-        self.lower = lower
+        self.lower = MergedView(lower, ownership.overlay_prefix)
+        self.whole = MergedView([fd, *lower], ownership.overlay_prefix)
         self.opaque = ownership.overlay_prefix + b"overlay.opaque"
 
     def hide_everything(self) -> None:
@@ -128,7 +129,7 @@ class _Settlement:
 
     def link(self, name: bytes, target: bytes) -> None:
         """A hard link to a file below: the file is copied up, as a write to it would."""
-        found = self.lower.find(target, follow=False)
+        found = self.whole.find(target, follow=False)
         if found is None or stat.S_ISDIR(found.status.st_mode):
             raise WherryError(
                 INVALID_ARGUMENT, f"a hard link to {os.fsdecode(target)!r}, which is no file", path=os.fsdecode(name)

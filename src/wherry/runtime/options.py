@@ -20,8 +20,8 @@ class Options:
     """Options of create, run and exec.
 
     `bundle` and `state_dir` are absolute; `rootless` None means: find out; `monitor`: the plan is for @monitor,
-    which fills the console slot itself; `init`: stay as pid 1 and reap. Compiling appends lines to `warnings` and sets `memory_cgroup`, the host directory
-    whose counters tell of an out-of-memory kill ("" when there is none).
+    which fills the console slot itself; `init`: stay as pid 1 and reap. Compiling appends lines to `warnings` and
+    sets `memory_cgroup`, the host directory whose counters tell of an out-of-memory kill ("" when there is none).
     """
 
     __slots__ = (

@@ -345,19 +345,41 @@ static void ended_early(struct monitor *m)
 	close_descriptor(&m->watch);
 }
 
+static void give_up(struct monitor *m)
+{
+	m->record.final = true;
+	save_exit(m);
+	m->phase = PHASE_OVER;
+}
+
+/* HOST once more, under the container's lock: what `delete` found must not come to life behind its back. */
+static int create_again(struct monitor *m, struct state *state, struct failure *f)
+{
+	m->options.lock_fd = state->lock;
+	int status = create(m, f);
+	m->options.lock_fd = -1;
+	return status;
+}
+
 static void run_again(struct monitor *m)
 {
 	struct failure f = NO_FAILURE;
+	struct state state;
 
 	m->restart_at = NEVER;
-	if (restart_forbidden(m)) {
-		m->record.final = true;
-		save_exit(m);
-		m->phase = PHASE_OVER;
+	if (restart_forbidden(m) || state_open(&state, m->options.root, m->options.id, &f) < 0) {
+		give_up(m);
+		return;
+	}
+	if (state_lock(&state, LOCK_TIMEOUT_MS, &f) < 0) {
+		state_close(&state);
+		give_up(m);
 		return;
 	}
 	m->restarts++;
-	if (create(m, &f) < 0) {
+	int status = create_again(m, &state, &f);
+	state_close(&state);
+	if (status < 0) {
 		record_failure(m, &f);
 		over(m);
 	} else {

@@ -51,6 +51,7 @@ struct monitor_options {
 	int64_t health_interval_ms, health_timeout_ms, health_start_period_ms, health_start_interval_ms;
 	unsigned health_retries;
 	int report_fd, lock_fd, plan_fd, preserve_fds;
+	int stdio_uid, stdio_gid; /* host ids that own the streams: root of a user namespace; -1: ours */
 	bool tty, keep_stdin, stdin_once, detach_start, delete_at_end, foreground;
 };
 

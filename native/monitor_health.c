@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "monitor.h"
+#include "state.h"
 
 enum { SCRATCH = MONITOR_HEALTH_RESULTS, MAP = (MONITOR_HEALTH_RESULTS + 1) * MONITOR_HEALTH_OUTPUT };
 
@@ -85,14 +86,6 @@ void health_begin(struct monitor *m)
 	save(m);
 }
 
-static void set_status(struct monitor *m, enum health_status status)
-{
-	if (m->health.status == status)
-		return;
-	m->health.status = status;
-	attach_health(m);
-}
-
 static void act_on_unhealthy(struct monitor *m)
 {
 	if (m->options.on_unhealthy == UNHEALTHY_NONE || m->context.child <= 0)
@@ -101,21 +94,17 @@ static void act_on_unhealthy(struct monitor *m)
 	kill(m->context.child, SIGKILL);
 }
 
-static void judge(struct monitor *m, int exit_code)
+static enum health_status judge(struct monitor *m, int exit_code)
 {
 	struct health *h = &m->health;
 
 	if (exit_code == 0) {
 		h->streak = 0;
-		set_status(m, HEALTH_HEALTHY);
-	} else if (h->status != HEALTH_STARTING || now_ms() >= h->grace_until) {
-		if (++h->streak >= m->options.health_retries) {
-			bool news = h->status != HEALTH_UNHEALTHY;
-			set_status(m, HEALTH_UNHEALTHY);
-			if (news)
-				act_on_unhealthy(m);
-		}
+		return HEALTH_HEALTHY;
 	}
+	if (h->status == HEALTH_STARTING && now_ms() < h->grace_until)
+		return h->status;
+	return ++h->streak >= m->options.health_retries ? HEALTH_UNHEALTHY : h->status;
 }
 
 /* The scratch buffer is a ring of the last bytes; straighten it into the result's place. */
@@ -157,10 +146,15 @@ static void finish(struct monitor *m, int exit_code)
 	r->size = keep_output(h, slot);
 	h->pid = 0;
 	h->kill_at = NEVER;
-	judge(m, exit_code);
+	enum health_status before = h->status;
+	h->status = judge(m, exit_code);
 	bool early = h->status == HEALTH_STARTING && now_ms() < h->grace_until;
 	h->next_at = now_ms() + (early ? m->options.health_start_interval_ms : m->options.health_interval_ms);
 	save(m);
+	if (h->status != before)
+		attach_health(m);
+	if (h->status != before && h->status == HEALTH_UNHEALTHY)
+		act_on_unhealthy(m);
 }
 
 static int spawn_exec(struct monitor *m, int output)
@@ -185,11 +179,28 @@ static int spawn_exec(struct monitor *m, int output)
 	return error;
 }
 
+/* A check cannot run in a frozen container; that it does not answer says nothing. */
+static bool is_paused(const struct monitor *m)
+{
+	struct state state;
+	struct failure f = NO_FAILURE;
+
+	if (state_open(&state, m->options.root, m->options.id, &f) < 0)
+		return false;
+	bool paused = state_status(&state) == STATUS_PAUSED;
+	state_close(&state);
+	return paused;
+}
+
 static void begin_check(struct monitor *m)
 {
 	struct health *h = &m->health;
 	int ends[2];
 
+	if (is_paused(m)) {
+		h->next_at = now_ms() + m->options.health_interval_ms;
+		return;
+	}
 	h->seen = 0;
 	h->timed_out = false;
 	h->next_at = NEVER;

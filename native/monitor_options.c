@@ -5,7 +5,7 @@
 
 #include "monitor.h"
 
-enum kind { TEXT, PATH, NUMBER, DESCRIPTOR, MILLISECONDS, COUNT, FLAG, ARGUMENT, DRIVER, POLICY, UNHEALTHY };
+enum kind { TEXT, PATH, NUMBER, INTEGER, MILLISECONDS, COUNT, FLAG, ARGUMENT, DRIVER, POLICY, UNHEALTHY };
 
 struct option {
 	const char *name;
@@ -21,12 +21,14 @@ static const struct option table[] = {
 	{"dir", PATH, AT(dir)},
 	{"log", TEXT, AT(log_file)},
 	{"log-format", TEXT, AT(log_format)},
-	{"lock-fd", DESCRIPTOR, AT(lock_fd)},
-	{"report-fd", DESCRIPTOR, AT(report_fd)},
-	{"preserve-fds", DESCRIPTOR, AT(preserve_fds)},
+	{"lock-fd", INTEGER, AT(lock_fd)},
+	{"report-fd", INTEGER, AT(report_fd)},
+	{"preserve-fds", INTEGER, AT(preserve_fds)},
 	{"detach-start", FLAG, AT(detach_start)},
 	{"foreground", FLAG, AT(foreground)},
 	{"tty", FLAG, AT(tty)},
+	{"stdio-uid", INTEGER, AT(stdio_uid)},
+	{"stdio-gid", INTEGER, AT(stdio_gid)},
 	{"stdin", FLAG, AT(keep_stdin)},
 	{"stdin-once", FLAG, AT(stdin_once)},
 	{"log-driver", DRIVER, AT(log_driver)},
@@ -186,7 +188,7 @@ int monitor_parse(struct monitor_options *o, int argc, char **argv, struct failu
 	int at = 1;
 
 	*o = (struct monitor_options){
-		.report_fd = -1, .lock_fd = -1, .log_max_files = 1, .health_interval_ms = 30000,
+		.report_fd = -1, .stdio_uid = -1, .stdio_gid = -1, .lock_fd = -1, .log_max_files = 1, .health_interval_ms = 30000,
 		.health_timeout_ms = 30000, .health_retries = 3, .health_start_interval_ms = 5000,
 	};
 	while (at < argc && strncmp(argv[at], "--", 2) == 0) {

@@ -13,6 +13,16 @@
 
 #include "monitor.h"
 
+/* In a user namespace nobody could open /dev/stdout again, or chown it, if it belonged to an id of the host. */
+static int give_away(const struct monitor *m, int fd, struct failure *f)
+{
+	const struct monitor_options *o = &m->options;
+
+	if (o->stdio_uid < 0 && o->stdio_gid < 0)
+		return 0;
+	return fchown(fd, (uid_t)o->stdio_uid, (gid_t)o->stdio_gid) < 0 ? fail(f, errno, "chown the standard streams") : 0;
+}
+
 static int open_fifo(struct monitor *m, struct stream *s, int target, struct failure *f)
 {
 	unlinkat(m->dir, s->name, 0);
@@ -24,7 +34,7 @@ static int open_fifo(struct monitor *m, struct stream *s, int target, struct fai
 		return fail(f, errno, "open fifo %s", s->name);
 	dup2(writer, target);
 	close(writer);
-	return 0;
+	return give_away(m, target, f);
 }
 
 static int open_input(struct monitor *m, struct failure *f)
@@ -41,7 +51,7 @@ static int open_input(struct monitor *m, struct failure *f)
 	dup2(ends[0], 0);
 	close(ends[0]);
 	m->input = ends[1];
-	return 0;
+	return give_away(m, 0, f);
 }
 
 static int open_console(struct monitor *m, struct failure *f)

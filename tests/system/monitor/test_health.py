@@ -101,3 +101,20 @@ def test_a_damaged_plan_is_a_failing_check(monitored: Monitored) -> None:
     monitored.start(*options)
     wait_until(lambda: monitored.read("health.json")["status"] == "unhealthy")
     assert monitored.read("health.json")["log"][0]["exitCode"] == 126
+
+
+def test_a_paused_container_is_not_judged(monitored: Monitored) -> None:
+    monitored.bundle.args("sleep", "1000")
+    monitored.start(*check(monitored, "true", "--health-timeout", "3600000"))
+    wait_until(lambda: monitored.read("health.json")["status"] == "healthy")
+    monitored.runtime("pause", monitored.id)
+    frozen = [monitored.read("health.json")["log"][-1]["end"]]
+
+    def stands_still() -> bool:  # one that was under way when the container froze waits with it, or ended before
+        frozen.append(monitored.read("health.json")["log"][-1]["end"])
+        return len(frozen) > 30 and frozen[-30] == frozen[-1]
+
+    wait_until(stands_still)
+    monitored.runtime("resume", monitored.id)
+    wait_until(lambda: monitored.read("health.json")["log"][-1]["end"] > frozen[-1])
+    assert monitored.read("health.json")["status"] == "healthy"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -173,3 +176,33 @@ def test_without_a_log_output_is_read_and_forgotten(monitored: Monitored) -> Non
 def test_a_full_disk_does_not_stop_the_container(monitored: Monitored) -> None:
     monitored.bundle.shell(f"seq 1 {COUNT}")
     assert monitored.run("--log-driver", "k8s-file", "--log-path", "/dev/full")["exitCode"] == 0
+
+
+def test_passthrough_leaves_the_starters_streams(monitored: Monitored, place: Path) -> None:
+    monitored.bundle.shell("cat; echo err >&2")
+    plan_fd = os.open(monitored.prepare(), os.O_RDONLY)
+    report, report_end = os.pipe()
+    (place / "in").write_text("hello")
+    command = monitored.command(plan_fd, report_end, "--detach-start", "--log-driver", "passthrough")
+    with (place / "in").open() as stdin, (place / "out").open("w") as out, (place / "err").open("w") as err:
+        subprocess.run(command, pass_fds=(plan_fd, report_end), stdin=stdin, stdout=out, stderr=err, check=True)
+    os.close(plan_fd)
+    os.close(report_end)
+    with os.fdopen(report) as lines:
+        assert lines.read().endswith("started\n")
+    assert monitored.wait()["exitCode"] == 0
+    assert ((place / "out").read_text(), (place / "err").read_text()) == ("hello", "err\n")
+
+
+def test_another_user_may_open_its_streams_again(monitored: Monitored) -> None:
+    monitored.bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    monitored.bundle.shell("echo out > /dev/stdout; echo err > /dev/stderr")
+    assert monitored.run(*monitored.log_options())["exitCode"] == 0
+    assert sorted(k8s_entries(monitored.log.read_bytes())) == [("stderr", "F", b"err"), ("stdout", "F", b"out")]
+
+
+def test_a_user_namespace_writes_like_any(monitored: Monitored) -> None:
+    monitored.bundle.map_root()
+    monitored.bundle.shell("echo out > /dev/stdout; id -u >&2")
+    assert monitored.run(*monitored.log_options(), "--stdio-uid", "100000", "--stdio-gid", "100000")["exitCode"] == 0
+    assert sorted(k8s_entries(monitored.log.read_bytes())) == [("stderr", "F", b"0"), ("stdout", "F", b"out")]

@@ -171,6 +171,17 @@ int cgroup_remove(const char *path, uint64_t deadline_ms, struct failure *f)
 	}
 }
 
+int cgroup_vanish(const char *path, uint64_t deadline_ms, struct failure *f)
+{
+	int64_t deadline = now_ms_here() + (int64_t)deadline_ms;
+	for (long pause = 1; now_ms_here() < deadline; pause = pause < 16 ? pause * 2 : pause) {
+		if (access(path, F_OK) < 0)
+			return 0;
+		pause_ms(pause);
+	}
+	return cgroup_remove(path, 1000, f);
+}
+
 static bool frozen_v2(const char *path, int *events)
 {
 	char file[PATH_MAX], content[256];

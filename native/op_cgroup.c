@@ -1,4 +1,4 @@
-/* Control groups: CGROUP_DIR, CGROUP_ENTER, CGROUP_KILL, CGROUP_REMOVE, FREEZE, CGROUP_CONTROLLERS, CGROUP_OWN. */
+/* Control groups: CGROUP_DIR, CGROUP_ENTER, CGROUP_KILL, CGROUP_REMOVE, CGROUP_VANISH, FREEZE, CGROUP_CONTROLLERS, CGROUP_OWN. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -157,6 +157,12 @@ OPERATION(CGROUP_REMOVE)
 {
 	const char *path = text(c, a[CGROUP_REMOVE_PATH]);
 	return is_ours(c, path) ? cgroup_remove(path, a[CGROUP_REMOVE_DEADLINE_MS], f) : 0;
+}
+
+OPERATION(CGROUP_VANISH)
+{
+	const char *path = text(c, a[CGROUP_VANISH_PATH]);
+	return is_ours(c, path) ? cgroup_vanish(path, a[CGROUP_VANISH_DEADLINE_MS], f) : 0;
 }
 
 OPERATION(FREEZE)

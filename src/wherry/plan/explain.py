@@ -309,6 +309,7 @@ SENTENCES: dict[str, str | Callable[[Values], str]] = {
     "CGROUP_ENTER": "enter {slot}",
     "CGROUP_KILL": "send signal {signal} to all processes of {path}",
     "CGROUP_REMOVE": "remove the control group {path}",
+    "CGROUP_VANISH": "wait until systemd has removed the control group {path}",
     "CGROUP_CONTROLLERS": "enable the controllers {names} below {path}",
     "CGROUP_OWN": "give {slot} to user {uid}",
     "FREEZE": _freeze,

@@ -106,6 +106,7 @@ _TABLE = (
     (25, "DEVICE_FILTER", "slot:f program:b", "Load an eBPF device program and attach it to the v2 group, replacing an older one."),
     (26, "CGROUP_CONTROLLERS", "path:s names:s", "v2: enable these controllers for the children of a group, making it if missing; a refusal shows when a limit is written."),
     (27, "CGROUP_OWN", "slot:f uid:u files:l", "Give the group's directory and those of the files that it has to a user."),
+    (28, "CGROUP_VANISH", "path:s deadline_ms:u", "Wait until systemd has removed the group, which it forgets to end if we do; remove it after the deadline."),
     # Processes
     (30, "CLONE", "program:u flags:u cgroup:f", "clone3 a child that runs the program; into the v2 group if a slot is given and the kernel can."),
     (31, "ADOPT", "", "HOST: take over the pid of INIT that STAGE cloned (CLONE_PARENT) and reap STAGE."),

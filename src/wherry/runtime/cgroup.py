@@ -180,7 +180,8 @@ class Cgroup:
             program.emit("FREEZE", self.freezer, 1, 0, FREEZE_DEADLINE_MS, where="control group")
         deadline = REMOVE_DEADLINE_MS
         for group in self.groups:
-            program.emit("CGROUP_REMOVE", group.path, deadline, where=_place(group))
+            name = "CGROUP_VANISH" if self.scope is not None and _is_systemds(group) else "CGROUP_REMOVE"
+            program.emit(name, group.path, deadline, where=_place(group))
             deadline = LATER_REMOVE_DEADLINE_MS
 
     def pause(self, program: Program) -> None:
@@ -497,6 +498,11 @@ def _leader(groups: list[Group]) -> str:
             if name in group.hierarchy.controllers:
                 return group.path
     return groups[0].path if groups else ""
+
+
+def _is_systemds(group: Group) -> bool:
+    """Whether systemd watches this group for the end of the scope."""
+    return group.hierarchy.version == 2 or "name=systemd" in group.hierarchy.controllers
 
 
 def _place(group: Group) -> str:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from wherry.plan.encode import Plan
 
 
+_REMOVERS = ("CGROUP_REMOVE", "CGROUP_VANISH")
+
+
 class Groups:
     """Host directories by hierarchy. `scope` is the systemd unit, `user` whether the user's manager has it."""
 
@@ -41,7 +44,7 @@ class Groups:
 def container_groups(plan: Plan, layout: Layout | None = None) -> Groups:
     """The groups that the plan's DELETE removes."""
     facts = {str(arguments[0]): str(arguments[1]) for name, _, arguments in plan.program(META).steps if name == "META"}
-    removed = [str(arguments[0]) for name, _, arguments in plan.program(DELETE).steps if name == "CGROUP_REMOVE"]
+    removed = [str(arguments[0]) for name, _, arguments in plan.program(DELETE).steps if name in _REMOVERS]
     return Groups(layout or read_layout(), removed, leader=facts.get("cgroup", ""), scope=facts.get("scope", ""))
 
 

@@ -10,6 +10,7 @@ own writes, for all that systemd does not know.
 from __future__ import annotations
 
 import os
+from time import sleep
 
 from wherry.errors import ALREADY_EXISTS, FAILED_PRECONDITION, INVALID_ARGUMENT, WherryError
 from wherry.oci.check import Document
@@ -31,6 +32,7 @@ PATH = "/org/freedesktop/systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 ANNOTATION = "org.systemd.property."
 DEFAULT_PREFIX = "wherry"
+EXISTS_ATTEMPTS, EXISTS_PAUSE_S = 100, 0.05
 _SIGKILL = 9
 # what a systemd must know for a container to be safe; other properties are left out when it does not
 _REQUIRED = ("Slice", "Delegate", "PIDs", "DevicePolicy", "DeviceAllow")
@@ -161,20 +163,20 @@ def _covers(letter: str, denied: str, node: str) -> bool:
 
 
 def start_unit(bus: Bus, unit: str, properties: list[Property]) -> None:
-    """StartTransientUnit, and wait for its job. A failed unit of the same name is cleared first."""
+    """StartTransientUnit, and wait for its job. A unit of the same name that is about to go is waited for."""
     if not bus.direct:
         match = f"type='signal',interface='{MANAGER}',member='JobRemoved'"
         bus.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", "s", match)
     manage(bus, "Subscribe")
-    cleared = False
+    attempts = EXISTS_ATTEMPTS
     while True:
         try:
             [job] = manage(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", properties, [])
             break
         except BusError as error:
-            if error.name == f"{SERVICE}.UnitExists" and not cleared:
-                cleared = True
-                _clear_failed(bus, unit)
+            if error.name == f"{SERVICE}.UnitExists" and attempts and _is_over(bus, unit):
+                attempts -= 1
+                sleep(EXISTS_PAUSE_S)
             elif (name := _unknown_property(error, properties)) and name not in _REQUIRED:
                 properties = [entry for entry in properties if entry[0] != name]
             else:
@@ -205,11 +207,17 @@ def manage(bus: Bus, member: str, signature: str = "", *values: Any) -> list[Any
     return bus.call(SERVICE, PATH, MANAGER, member, signature, *values)
 
 
-def _clear_failed(bus: Bus, unit: str) -> None:
+def _is_over(bus: Bus, unit: str) -> bool:
+    """Whether a unit has ended, or ends, and only its name is still taken; a failed one is cleared."""
     try:
-        manage(bus, "ResetFailedUnit", "s", unit)
+        [path] = manage(bus, "GetUnit", "s", unit)
+        properties = "org.freedesktop.DBus.Properties"
+        [(_, state)] = bus.call(SERVICE, path, properties, "Get", "ss", f"{SERVICE}.Unit", "ActiveState")
+        if state == "failed":
+            manage(bus, "ResetFailedUnit", "s", unit)
     except BusError:
-        pass  # it is not failed: the second attempt tells that it exists
+        return True  # gone just now
+    return state in ("inactive", "failed", "deactivating")
 
 
 def _unknown_property(error: BusError, properties: list[Property]) -> str:

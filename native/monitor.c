@@ -19,6 +19,7 @@
 
 #include "commands.h"
 #include "descriptor.h"
+#include "kernel.h"
 #include "report.h"
 #include "seal.h"
 #include "state.h"
@@ -100,7 +101,8 @@ static int take_lock(struct monitor *m, struct failure *f)
 	m->owner = true;
 	if (ftruncate(m->lock, 0) < 0 || write_all(m->lock, pid, (size_t)sprintf(pid, "%d\n", getpid())) < 0)
 		return fail(f, errno, "write monitor.lock");
-	unlinkat(m->dir, "stopped", 0);
+	if (!m->options.adopt)
+		unlinkat(m->dir, "stopped", 0);
 	return 0;
 }
 
@@ -204,12 +206,11 @@ static int create(struct monitor *m, struct failure *f)
 	return 0;
 }
 
-static void started(struct monitor *m)
+/* From now on the command runs. */
+static void running(struct monitor *m)
 {
 	m->phase = PHASE_RUNNING;
 	m->active = true;
-	timestamp(m->record.started);
-	m->started_ms = now_ms();
 	unmap_plan(m);
 	save_monitor(m);
 	health_begin(m);
@@ -217,6 +218,13 @@ static void started(struct monitor *m)
 	close_descriptor(&m->options.report_fd);
 	attach_started(m);
 	attach_answer_start(m, NULL);
+}
+
+static void started(struct monitor *m)
+{
+	timestamp(m->record.started);
+	m->started_ms = now_ms();
+	running(m);
 }
 
 /* Between two runs, and at the end if asked: DELETE under the container's lock. False when somebody else deleted the
@@ -387,6 +395,15 @@ static void run_again(struct monitor *m)
 	}
 }
 
+int monitor_signal(const struct monitor *m, int number)
+{
+	if (m->context.child <= 0)
+		return -1;
+	if (m->context.child_pidfd >= 0)
+		return sys_pidfd_send_signal(m->context.child_pidfd, number);
+	return m->adopted ? -1 : kill(m->context.child, number); /* our child: not reaped, so still its number */
+}
+
 void monitor_forbid_restart(struct monitor *m)
 {
 	m->no_restart = true;
@@ -396,29 +413,45 @@ void monitor_forbid_restart(struct monitor *m)
 
 /* ---- events ---- */
 
+static void ended(struct monitor *m)
+{
+	forget_child(m);
+	if (m->phase == PHASE_CREATED)
+		ended_early(m);
+	if (m->phase == PHASE_CREATED || m->phase == PHASE_RUNNING)
+		over(m);
+}
+
 static void reap(struct monitor *m)
 {
 	struct signalfd_siginfo info;
-	bool ended = false;
+	bool child = false;
 	int status;
 
 	while (read(m->signals, &info, sizeof info) > 0)
 		;
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-		if (pid == m->context.child) {
+		if (pid == m->context.child && !m->adopted) {
 			record_exit(m, status);
-			forget_child(m);
-			ended = true;
+			child = true;
 		} else {
 			health_reaped(m, pid, status);
 		}
 	}
-	if (!ended)
-		return;
-	if (m->phase == PHASE_CREATED)
-		ended_early(m);
-	if (m->phase == PHASE_CREATED || m->phase == PHASE_RUNNING)
-		over(m);
+	if (child)
+		ended(m);
+}
+
+static void adopted_ended(struct monitor *m)
+{
+	int status;
+
+	if (adopted_status(m, &status))
+		record_exit(m, status);
+	else
+		record_unknown(m);
+	m->adopted = false; /* a restart makes a child of ours */
+	ended(m);
 }
 
 static int64_t least(int64_t a, int64_t b)
@@ -471,7 +504,7 @@ static void tick(struct monitor *m)
 		run_again(m);
 }
 
-enum { SIGNALS, LISTENER, FIFO, WATCH, INPUT, HEALTH_PIPE, STREAM, FIRST_CLIENT = STREAM + 2,
+enum { SIGNALS, LISTENER, ADOPTED, FIFO, WATCH, INPUT, HEALTH_PIPE, STREAM, FIRST_CLIENT = STREAM + 2,
        WATCHED = FIRST_CLIENT + MONITOR_CLIENTS };
 
 static struct pollfd client_interest(const struct monitor *m, const struct client *c)
@@ -494,6 +527,7 @@ static void collect(const struct monitor *m, struct pollfd *list)
 
 	list[SIGNALS] = (struct pollfd){.fd = m->signals, .events = POLLIN};
 	list[LISTENER] = (struct pollfd){.fd = m->listener, .events = POLLIN};
+	list[ADOPTED] = (struct pollfd){.fd = m->adopted ? m->context.child_pidfd : -1, .events = POLLIN};
 	list[FIFO] = (struct pollfd){.fd = m->fifo, .events = POLLIN};
 	list[WATCH] = (struct pollfd){.fd = m->watch, .events = POLLIN};
 	list[INPUT] = (struct pollfd){.fd = input ? m->input : -1, .events = POLLOUT};
@@ -539,6 +573,8 @@ static void dispatch(struct monitor *m, const struct pollfd *list)
 		folder_changed(m);
 	if (list[SIGNALS].revents)
 		reap(m);
+	if (list[ADOPTED].revents && m->adopted)
+		adopted_ended(m);
 }
 
 static void watch(struct monitor *m)
@@ -634,26 +670,64 @@ static void finish(struct monitor *m)
 	become_on_exit(m);
 }
 
-static int live(struct monitor *m)
+static void announce(struct monitor *m, bool *heard)
 {
-	struct failure f = NO_FAILURE;
 	char line[32];
 
-	if (prepare(m, &f) < 0 || create(m, &f) < 0)
-		return never_born(m, &f);
-	if (attach_listen(m, &f) < 0) /* after HOST: INIT must not inherit the socket and answer in our place */
-		return stillborn(m, &f);
+	snprintf(line, sizeof line, "created %d\n", m->context.child);
+	save_monitor(m);
+	*heard = tell(m, line);
+}
+
+/* Created by us. Returns 0 when it is to be watched from now on. */
+static int bring_up(struct monitor *m, struct failure *f)
+{
+	bool heard;
+
+	if (prepare(m, f) < 0 || create(m, f) < 0)
+		return never_born(m, f);
+	if (attach_listen(m, f) < 0) /* after HOST: INIT must not inherit the socket and answer in our place */
+		return stillborn(m, f);
 	close_descriptor(&m->options.lock_fd);
 	if (!m->options.detach_start)
 		watch_fifo(m);
-	snprintf(line, sizeof line, "created %d\n", m->context.child);
-	save_monitor(m);
-	if (!tell(m, line)) {
-		fail(&f, 0, "the starter is gone");
-		return stillborn(m, &f);
+	announce(m, &heard);
+	if (!heard) {
+		fail(f, 0, "the starter is gone");
+		return stillborn(m, f);
 	}
 	if (m->options.detach_start)
 		monitor_let_go(m);
+	return 0;
+}
+
+/* Created by a monitor that is dead. */
+static int take_over(struct monitor *m, struct failure *f)
+{
+	bool heard;
+
+	if (prepare(m, f) < 0 || adopt(m, f) < 0 || attach_listen(m, f) < 0) {
+		report_failure(f);
+		tell_failure(m, f);
+		return 1;
+	}
+	close_descriptor(&m->options.lock_fd);
+	announce(m, &heard);
+	set_oom_score(-1000);
+	if (m->phase == PHASE_CREATED)
+		watch_fifo(m);
+	else
+		running(m);
+	return 0;
+}
+
+static int live(struct monitor *m)
+{
+	struct failure f = NO_FAILURE;
+	int status = m->options.adopt ? take_over(m, &f) : bring_up(m, &f);
+
+	if (status != 0)
+		return status;
 	watch(m);
 	finish(m);
 	return 0;

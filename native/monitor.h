@@ -1,6 +1,6 @@
 /* The monitor: the long-lived parent of one container. Files: monitor.c (start, loop, end), monitor_options.c,
  * monitor_stdio.c (pipes, terminal), monitor_log.c, monitor_attach.c, monitor_exit.c (records), monitor_restart.c,
- * monitor_health.c, monitor_text.c (JSON texts, atomic files), monitor_memory.c. Nothing here allocates from a heap: buffers are
+ * monitor_health.c, monitor_adopt.c, monitor_text.c (JSON texts, atomic files), monitor_memory.c. Nothing here allocates from a heap: buffers are
  * anonymous mappings, given back to the kernel when the container is quiet. */
 #pragma once
 
@@ -52,7 +52,7 @@ struct monitor_options {
 	unsigned health_retries;
 	int report_fd, lock_fd, plan_fd, preserve_fds;
 	int stdio_uid, stdio_gid; /* host ids that own the streams: root of a user namespace; -1: ours */
-	bool tty, keep_stdin, stdin_once, detach_start, delete_at_end, foreground;
+	bool tty, keep_stdin, stdin_once, detach_start, delete_at_end, foreground, adopt;
 };
 
 /* One of the container's outputs; `buffer` holds the bytes of a line that is not complete yet. */
@@ -142,6 +142,7 @@ struct monitor {
 	uint64_t restarts;
 	int64_t started_ms, restart_at, back_off_ms;
 	char restart_time[40];
+	bool adopted;       /* the container is not our child */
 	bool owner, no_restart, force_restart, active;
 	int64_t quiet_at;
 	struct health health;
@@ -210,6 +211,7 @@ void attach_finish(struct monitor *m);
 uint64_t oom_kills(const char *memory_cgroup);
 void record_exit(struct monitor *m, int status);
 void record_failure(struct monitor *m, const struct failure *f);
+void record_unknown(struct monitor *m);
 void save_exit(struct monitor *m);
 void save_monitor(struct monitor *m);
 
@@ -231,6 +233,13 @@ bool health_reaped(struct monitor *m, pid_t pid, int status);
 int health_plan_open(const char *path);
 int health_plan_aim(int fd, pid_t pid);
 
+/* monitor_adopt.c */
+int adopt(struct monitor *m, struct failure *f);
+/* The wait status of an adopted container that ended; false when nobody can tell. */
+bool adopted_status(struct monitor *m, int *status);
+
 /* monitor.c, called back by the attach protocol */
 void monitor_let_go(struct monitor *m);
 void monitor_forbid_restart(struct monitor *m);
+/* Signal the container's process; never another that has its number. */
+int monitor_signal(const struct monitor *m, int number);

@@ -3,7 +3,6 @@
  * counted, unless the client asked to be waited for. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -249,8 +248,7 @@ void attach_answer_start(struct monitor *m, const struct failure *failure)
 
 static void send_signal(const struct monitor *m, const struct client *c, int number)
 {
-	/* Not reaped yet, so the number cannot belong to anybody else. */
-	if (m->context.child <= 0 || kill(m->context.child, number) < 0)
+	if (monitor_signal(m, number) < 0)
 		refuse(c, KILL, 1, "the container is not running");
 	else
 		done(c, KILL);

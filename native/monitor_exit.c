@@ -55,6 +55,15 @@ void record_failure(struct monitor *m, const struct failure *f)
 	failure_line(f, r->error, sizeof r->error);
 }
 
+/* An adopted container whose status the kernel did not keep. */
+void record_unknown(struct monitor *m)
+{
+	struct failure f = {.exit_status = 255, .text = "exit status unknown: the container's first monitor was killed"};
+
+	record_failure(m, &f);
+	m->record.oom = oom_kills(m->options.memory_cgroup) > m->oom_before;
+}
+
 static void quoted_time(char out[44], const char *time)
 {
 	snprintf(out, 44, time[0] ? "\"%s\"" : "null", time);

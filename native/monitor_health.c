@@ -88,10 +88,10 @@ void health_begin(struct monitor *m)
 
 static void act_on_unhealthy(struct monitor *m)
 {
-	if (m->options.on_unhealthy == UNHEALTHY_NONE || m->context.child <= 0)
+	if (m->options.on_unhealthy == UNHEALTHY_NONE)
 		return;
 	m->force_restart = m->options.on_unhealthy == UNHEALTHY_RESTART;
-	kill(m->context.child, SIGKILL);
+	monitor_signal(m, SIGKILL);
 }
 
 static enum health_status judge(struct monitor *m, int exit_code)

@@ -25,6 +25,7 @@ static const struct option table[] = {
 	{"report-fd", INTEGER, AT(report_fd)},
 	{"preserve-fds", INTEGER, AT(preserve_fds)},
 	{"detach-start", FLAG, AT(detach_start)},
+	{"adopt", FLAG, AT(adopt)},
 	{"foreground", FLAG, AT(foreground)},
 	{"tty", FLAG, AT(tty)},
 	{"stdio-uid", INTEGER, AT(stdio_uid)},

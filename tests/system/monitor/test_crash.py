@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from pathlib import Path
 from typing import TextIO
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from wherry.engine import attach
 
 from ..runtimes import process_state, wait_until
-from .driver import Monitored
+from .driver import Monitored, next_of
 
 STEP = 7
 TALKER = "while :; do echo x; echo y >&2; echo >> /ticks; sleep 0.02; done"
@@ -181,3 +182,79 @@ def talked_to(monitored: Monitored) -> Monitored:
     monitored.bundle.args("sleep", "1000")
     monitored.start("--stdin", *monitored.log_options())
     return monitored
+
+
+def adopt(monitored: Monitored, *options: str) -> list[str]:
+    """Start a monitor for a container that has lost its own."""
+    plan_fd = os.open(monitored.state_folder / "plan", os.O_RDONLY)
+    report, report_end = os.pipe()
+    command = monitored.command(plan_fd, report_end, "--adopt", *options)
+    subprocess.run(command, pass_fds=(plan_fd, report_end), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(plan_fd)
+    os.close(report_end)
+    with os.fdopen(report) as lines:
+        return lines.read().splitlines()
+
+
+def test_a_new_monitor_takes_over(monitored: Monitored) -> None:
+    script = "trap 'exit 7' TERM; echo one; until test -e /go; do sleep 0.02; done; echo two >&2"
+    script += "; while :; do sleep 0.02; done"
+    monitored.bundle.shell(script)
+    monitored.start(*monitored.log_options())
+    wait_until(lambda: b"stdout F one\n" in monitored.log.read_bytes())
+    before = monitored.read("monitor.json")
+    kill_monitor(monitored)
+    (monitored.bundle.rootfs / "go").touch()
+    assert adopt(monitored, *monitored.log_options()) == [f"created {before['containerPid']}", "started"]
+    wait_until(lambda: b"stderr F two\n" in monitored.log.read_bytes())
+    assert monitored.is_monitored
+    after = monitored.read("monitor.json")
+    assert (after["containerPid"], after["startedAt"]) == (before["containerPid"], before["startedAt"])
+    with monitored.client() as client:
+        client.kill(signal.SIGTERM)
+        assert next_of(client, attach.Exit) == attach.Exit(7, 0, 0, False, True)
+    assert monitored.wait()["exitCode"] == 7
+
+
+def test_an_adopted_container_is_restarted_as_a_child(monitored: Monitored) -> None:
+    monitored.bundle.args("sleep", "1000")
+    monitored.start("--restart", "always")
+    kill_monitor(monitored)
+    adopt(monitored, "--restart", "always")
+    with monitored.client() as client:
+        next_of(client, attach.Started)
+        for restarts in range(2):
+            client.kill(signal.SIGKILL)
+            assert next_of(client, attach.Exit) == attach.Exit(137, 9, restarts, False, False)
+            next_of(client, attach.Started)
+    (parent,) = (line for line in Path(f"/proc/{monitored.pid}/status").read_text().splitlines() if "PPid" in line)
+    assert int(parent.split()[1]) == monitored.monitor_pid
+
+
+def test_a_created_container_is_adopted_and_started(monitored: Monitored) -> None:
+    monitored.bundle.args("sleep", "1000")
+    monitored.create()
+    kill_monitor(monitored)
+    plan_fd = os.open(monitored.state_folder / "plan", os.O_RDONLY)
+    subprocess.run(monitored.command(plan_fd, 2, "--adopt"), pass_fds=(plan_fd,), stderr=subprocess.DEVNULL)
+    os.close(plan_fd)
+    wait_until(lambda: monitored.is_monitored and (monitored.folder / "attach.sock").exists())
+    with monitored.client() as client:
+        client.start()
+    assert monitored.read("monitor.json")["status"] == "running"
+
+
+def test_nothing_is_adopted_that_does_not_run(monitored: Monitored) -> None:
+    monitored.bundle.args("true")
+    monitored.run()
+    assert adopt(monitored) == ["failed 1 the container is not running"]
+    assert monitored.state_folder.exists()
+    assert monitored.read("exit.json")["exitCode"] == 0
+
+
+def test_a_monitored_container_is_not_adopted(monitored: Monitored) -> None:
+    monitored.bundle.args("sleep", "1000")
+    monitored.start()
+    assert adopt(monitored) == ["failed 1 another monitor is at work for this container"]
+    with monitored.client() as client:
+        assert client.receive() == attach.Started(monitored.pid)

@@ -46,6 +46,17 @@ class Client:
         self._auth_file = auth_file
         self._hosts: dict[tuple[str, str], Host] = {}
 
+    def close(self) -> None:
+        """Close the connections; the object may still be used."""
+        for host in list(self._hosts.values()):
+            host.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def manifest(self, reference: Reference, digest: Digest | None = None) -> Document:
         """The manifest or index that `reference` (or `digest` in its repository) names."""
         wanted = digest or reference.digest

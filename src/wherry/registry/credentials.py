@@ -132,8 +132,10 @@ def _decode(entry: object) -> Credentials | None:
     auth = entry.get("auth")
     if isinstance(auth, str) and auth:
         try:
-            username, _, password = base64.b64decode(auth).decode().partition(":")
+            username, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
         except ValueError:
+            return None
+        if not colon:
             return None
         return Credentials(username, password.rstrip("\0"), token)
     name, secret = entry.get("username"), entry.get("password")

@@ -121,6 +121,11 @@ class Host:
             self._settings.sleep(wait if wait is not None else min(0.25 * 2**attempt, RETRY_AFTER_LIMIT_S))
             attempt += 1
 
+    def close(self) -> None:
+        """Close the connections; the object may still be used."""
+        for pool in self._pools.values():
+            pool.clear()
+
     def ping(self) -> None:
         """Find out how the registry is reached and what authentication it wants."""
         self._connect()
@@ -147,12 +152,13 @@ class Host:
                 challenges += 1
                 if not self._authenticator.challenged(response.headers.get("WWW-Authenticate", ""), scope):
                     return response
+                _discard(response)
             elif response.status in (301, 302, 303, 307, 308) and location and redirects < REDIRECT_LIMIT:
                 redirects += 1
+                _discard(response)
                 url = self._redirected(url, location)
             else:
                 return response
-            _discard(response)
 
     def _redirected(self, url: str, location: str) -> str:
         target = urljoin(url, location)

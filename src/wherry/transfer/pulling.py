@@ -69,20 +69,25 @@ def pull(
         raise WherryError(NOT_FOUND, f"no such image: {parsed.familiar()}", hint="pulling is turned off")
     if local is not None and policy in ("missing", "never"):
         return local
-    if client is None:
-        from wherry.registry.client import Client
-
-        client = Client(tls_verify=tls_verify, credentials=credentials, auth_file=auth_file)
     from wherry.transfer.registry import RegistrySource
 
-    source = RegistrySource(client, parsed)
-    try:
-        root = source.root()
-    except WherryError:
-        if local is None:
-            raise
-        return local
-    return pull_from(store, source, root=root, names=[str(parsed)], platform=wanted, workers=workers, progress=progress)
+    with client or _client(tls_verify, credentials, auth_file) as used:
+        source = RegistrySource(used, parsed)
+        try:
+            root = source.root()
+        except WherryError:
+            if local is None:
+                raise
+            return local
+        return pull_from(
+            store, source, root=root, names=[str(parsed)], platform=wanted, workers=workers, progress=progress
+        )
+
+
+def _client(tls_verify: bool, credentials: Credentials | tuple[str, str] | None, auth_file: str | None) -> Client:
+    from wherry.registry.client import Client
+
+    return Client(tls_verify=tls_verify, credentials=credentials, auth_file=auth_file)
 
 
 def find_local(store: Store, name: str, platform: Platform | None) -> Image | None:

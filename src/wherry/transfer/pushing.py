@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wherry.oci import reference as references
-from wherry.transfer import base
+from wherry.transfer import base, names
 from wherry.transfer.storeimage import StoreSource
 
 TYPE_CHECKING = False
@@ -32,37 +32,24 @@ def push(
     """
     found = store.images.find(image)
     source = StoreSource(store, found)
+    observer = progress or base.ignore
+    if destination is None:
+        destination = image
     with store.writing():
-        if destination is None:
-            destination = image
-        if isinstance(destination, str):
-            sink = _sink(store, destination, client, tls_verify, credentials, auth_file)
-        else:
-            sink = destination
-        digest = sink.write(source, source.root(), progress or base.ignore)
-    _remember(store, destination, found.digest)
+        if not isinstance(destination, str):
+            return destination.write(source, source.root(), observer)
+        transport, rest = names.split(destination)
+        if transport != "docker":
+            return names.sink(destination).write(source, source.root(), observer)
+        from wherry.registry.client import Client
+        from wherry.transfer.registry import RegistrySink
+
+        reference = references.parse(rest)
+        with client or Client(tls_verify=tls_verify, credentials=credentials, auth_file=auth_file) as used:
+            sink = RegistrySink(used, reference, mount_from=_relatives(store, reference))
+            digest = sink.write(source, source.root(), observer)
+    _remember(store, str(reference), digest)
     return digest
-
-
-def _sink(
-    store: Store,
-    destination: str,
-    client: Client | None,
-    tls_verify: bool,
-    credentials: Credentials | tuple[str, str] | None,
-    auth_file: str | None,
-) -> ImageSink:
-    from wherry.transfer import names
-
-    transport, rest = names.split(destination)
-    if transport != "docker":
-        return names.sink(destination)
-    from wherry.registry.client import Client
-    from wherry.transfer.registry import RegistrySink
-
-    reference = references.parse(rest)
-    client = client or Client(tls_verify=tls_verify, credentials=credentials, auth_file=auth_file)
-    return RegistrySink(client, reference, mount_from=_relatives(store, reference))
 
 
 def _relatives(store: Store, reference: references.Reference) -> list[str]:
@@ -76,16 +63,6 @@ def _relatives(store: Store, reference: references.Reference) -> list[str]:
     return sorted(found)[:1]
 
 
-def _remember(store: Store, destination: str | ImageSink, digest: Digest) -> None:
+def _remember(store: Store, name: str, digest: Digest) -> None:
     """A name that was pushed is known by the digest it was pushed with."""
-    if isinstance(destination, str):
-        store.database.execute(
-            "UPDATE names SET target = ? WHERE digest = ? AND name = ?", (digest, digest, _canonical(destination))
-        )
-
-
-def _canonical(destination: str) -> str:
-    from wherry.transfer import names
-
-    transport, rest = names.split(destination)
-    return str(references.parse(rest)) if transport == "docker" else ""
+    store.database.execute("UPDATE names SET target = ? WHERE digest = ? AND name = ?", (digest, digest, name))

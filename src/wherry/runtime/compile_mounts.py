@@ -225,7 +225,7 @@ def _data(draft: Draft, mount: Mount) -> str:
             kept.append(word)
         data = ",".join(kept)
     label = draft.linux.text("mountLabel")
-    if label and mount.type not in _UNLABELLED and "context=" not in data:
+    if label and mount.type not in _UNLABELLED and "context=" not in data and draft.host.selinux:
         kind = draft.annotations.get("run.oci.mount_context_type", "context")
         if kind not in _LABEL_TYPES:
             raise draft.document.error("annotations.run.oci.mount_context_type", f"{kind!r} is not known")

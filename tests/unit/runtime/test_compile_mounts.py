@@ -153,11 +153,13 @@ def test_ids_that_are_not_mapped_are_left_out_of_the_options():
 
 def test_the_security_label_goes_to_file_systems_that_take_one():
     document = with_mounts(mount("/t", "tmpfs", "t", ["size=1k"]), mount("/proc", "proc", "proc"), mountLabel="l:c1,c2")
-    tmpfs, proc = (values for _, values, _ in compiled(document).steps("INIT", "MOUNT"))
+    host = make_host(selinux=True)
+    tmpfs, proc = (values for _, values, _ in compiled(document, host).steps("INIT", "MOUNT"))
     assert tmpfs["data"] == 'size=1k,context="l:c1,c2"'
     assert proc["data"] == ""
     document["annotations"] = {"run.oci.mount_context_type": "rootcontext"}
-    assert 'rootcontext="' in compiled(document).steps("INIT", "MOUNT")[0][1]["data"]
+    assert 'rootcontext="' in compiled(document, host).steps("INIT", "MOUNT")[0][1]["data"]
+    assert compiled(document).steps("INIT", "MOUNT")[0][1]["data"] == "size=1k", "a label means nothing here"
 
 
 def test_the_unified_hierarchy_is_mounted_in_a_cgroup_namespace_and_bound_without():

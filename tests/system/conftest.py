@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from .bundle import Bundle, make_rootfs
-from .runtimes import Container, Runtime, cgroups_named, default_runtime, kill_orphans, mounts_below
+from .runtimes import Container, Runtime, cgroups_named, default_runtime, kill_orphans, mounts_below, remove_cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,8 +63,7 @@ def place(token: str) -> Iterator[Path]:
     }
     for mount in reversed(mounts_below(path)):
         subprocess.run(["umount", "--lazy", mount], check=False)
-    for group in reversed(cgroups_named(token)):
-        subprocess.run(["rmdir", group], check=False)
+    remove_cgroups(token)
     shutil.rmtree(path, ignore_errors=True)
     leaks = {kind: things for kind, things in left.items() if things}
     assert not leaks, f"left behind: {leaks}"

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -255,6 +256,14 @@ def _stat(pid: int) -> tuple[str, int]:
 def cgroups_named(part: str) -> list[Path]:
     """Directories of every control group hierarchy whose name contains `part`."""
     return [Path(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names if part in name]
+
+
+def remove_cgroups(part: str) -> None:
+    """Remove what `cgroups_named` finds, with the groups below."""
+    for top in cgroups_named(part):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
 
 
 def mounts_below(path: Path) -> list[str]:

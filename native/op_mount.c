@@ -262,6 +262,8 @@ OPERATION(MOUNT)
 		return -1;
 	if (existed)
 		keep_mode(&m);
+	else
+		m.how &= ~(uint64_t)PLAN_MOUNT_COPY_UP; /* there was nothing to copy */
 	int result = m.flags & MS_REMOUNT ? remount(c, &m, f) : mount_new(c, &m, f);
 	close_descriptor(&m.target);
 	return result;

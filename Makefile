@@ -46,7 +46,7 @@ test-all: lint .build/packages-vm
 	$(RUN) pytest tests
 
 test-vm: setup .build/packages-vm
-	$(RUN) pytest tests/system/vm
+	$(RUN) pytest tests/vm
 
 demo: setup
 	@demo/demo.sh $(BIN)/wherry

@@ -28,7 +28,7 @@ def complete_environment(draft: Draft, process: Document, uid: int) -> list[str]
     if options.listen_fds:
         values["LISTEN_FDS"] = str(options.listen_fds)
         values["LISTEN_PID"] = "1"
-    if options.notify_socket:
+    if options.notify_socket[:1] == "/":
         values["NOTIFY_SOCKET"] = "/run/notify/notify.sock"
     return [f"{name}={value}" for name, value in values.items()]
 

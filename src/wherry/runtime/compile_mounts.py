@@ -86,7 +86,7 @@ def make_mounts(draft: Draft) -> None:
             mount_cgroups(draft, mount)
         else:
             _mount(draft, mount)
-    if draft.options.notify_socket:
+    if draft.options.notify_socket[:1] == "/":
         target = "/run/notify/notify.sock"
         bind_path(draft, draft.options.notify_socket, target, "NOTIFY_SOCKET")
 

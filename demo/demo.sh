@@ -36,7 +36,8 @@ step() {
 timed() {
 	printf '   $ %s\n' "$*"
 	local begin=$EPOCHREALTIME
-	"$@" 2>&1 | sed 's/^/   /'
+	"$@" >"$work/output" 2>&1 || { sed 's/^/   /' "$work/output"; return 1; }
+	sed 's/^/   /' "$work/output"
 	printf '   (%s s)\n' "$(awk "BEGIN { printf \"%.2f\", $EPOCHREALTIME - $begin }")"
 }
 expect() {
@@ -87,14 +88,14 @@ step "Make an image of it" \
 	-c 'WORKDIR /var/lib/redis' "$tarball" "$image"
 digest=$("$wherry" inspect --type image -f '{{.Id}}' "$image")
 
-step "Debian's docker-registry on loopback"
-start_registry
+step "Start Debian's docker-registry on loopback"
+timed start_registry
 step "Push" "$wherry" push "$image"
 step "Remove it here" "$wherry" rmi "$image"
 step "Pull it back" "$wherry" pull "$image"
-step "The digests agree"
+step "Verify: the digest of what was pulled is the digest of what was made" \
+	"$wherry" inspect --type image -f '{{.Id}}' "$image"
 expect "$("$wherry" inspect --type image -f '{{.Id}}' "$image")" "$digest"
-printf '   %s\n' "$digest"
 
 step "Run it, detached, with a published port" \
 	"$wherry" run -d --name "$container" -p "$redis_port:6379" "$image"
@@ -108,8 +109,8 @@ timed "$wherry" exec "$container" redis-cli GET wherry
 step "What runs" "$wherry" ps
 step "Its address" "$wherry" inspect -f '{{.State.Status}} {{.NetworkSettings.IPAddress}}' "$container"
 step "Its log" "$wherry" logs --tail 3 "$container"
-step "What a run does to the system (the first 12 lines of the launch plan)"
-"$wherry" explain -p "$redis_port:6379" "$image" | sed -n '1,12s/^/   /p'
+step "What a run does to the system: the beginning of its launch plan" \
+	sh -c "'$wherry' explain -p '$redis_port:6379' '$image' | head -24"
 step "Stop" "$wherry" stop "$container"
 step "Remove the container" "$wherry" rm "$container"
 step "Remove the image" "$wherry" rmi "$image"

@@ -36,7 +36,7 @@ COMMANDS = {
     "wait": ("wait", "Wait for containers to end and print their exit status"),
 }
 # Verbs that only read, or only talk to what runs: they need no user namespace of their own.
-OUTSIDE = frozenset({"exec", "images", "inspect", "kill", "logs", "ps", "stop", "wait"})
+OUTSIDE = frozenset({"exec", "images", "inspect", "kill", "logs", "ps"})
 
 
 class Globals:

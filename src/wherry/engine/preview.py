@@ -23,7 +23,7 @@ def preview_plan(engine: Engine, options: CreateOptions) -> Plan:
 
     options.check()
     image = engine.store.images.find(options.image)
-    container_id = "0" * 64
+    container_id = "ID"
     root = engine.store.snapshots.preview(container_id, image.chain_id)
     config = container_document(engine, container_id, options, engine.store.images.config(image), root)
     state_root = os.path.join(engine.run_root, "runtime")

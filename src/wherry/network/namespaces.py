@@ -1,7 +1,7 @@
 """Network namespaces: entering one for a moment, and keeping one alive without a process.
 
 A namespace is pinned by a bind mount of its file, so it outlives the container's process and can be filled
-before that exists. The calling thread alone changes its namespace, and always comes back.
+before that exists. Only one thread ever changes its namespace: it comes back, or ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from wherry.errors import WherryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wherry.network.base import Netns
 
 _CLONE_NEWNET = 0x40000000
@@ -76,19 +78,38 @@ def create(path: str) -> int:
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     except FileExistsError:
         raise WherryError(errors.ALREADY_EXISTS, "the network namespace exists", path=path)
-    own_fd = _open_own()
     try:
-        _must("unshare", _CLONE_NEWNET)
-        try:
-            _must("mount", _own_path().encode(), path.encode(), None, _MS_BIND, None)
-            return _open_own()
-        finally:
-            _must("setns", own_fd, _CLONE_NEWNET)
+        return _in_thread(lambda: _unshare_and_pin(path))
     except BaseException:
         delete(path)
         raise
-    finally:
-        os.close(own_fd)
+
+
+def _unshare_and_pin(path: str) -> int:
+    _must("unshare", _CLONE_NEWNET)
+    _must("mount", _own_path().encode(), path.encode(), None, _MS_BIND, None)
+    return _open_own()
+
+
+def _in_thread(work: Callable[[], int]) -> int:
+    """Run in a thread that ends with it: going back to the old namespace needs rights over that one."""
+    done = _thread.allocate_lock()
+    result: list[int | BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:
+            result.append(error)
+        finally:
+            done.release()
+
+    done.acquire()
+    _thread.start_new_thread(run, ())
+    done.acquire()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
 
 
 def delete(path: str) -> None:

@@ -28,7 +28,6 @@ NAME_SERVER = "10.0.2.3"
 MTU = 65520
 
 _REPLY_TIMEOUT_S = 5
-_LONGEST_SOCKET_PATH = 107
 
 
 class UserDriver:
@@ -112,16 +111,14 @@ class SlirpDriver(UserDriver):
     name = "slirp4netns"
 
     def _start(self, record: Record, netns: Netns, mac: str, exit_fd: int) -> int:
-        socket_path = self._helpers.path(record.container_id, ".sock")
-        if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
-            raise WherryError(errors.INVALID_ARGUMENT, "the path is too long for a socket", path=socket_path)
+        folder_fd = os.open(self._helpers.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         ready_fd, write_fd = os.pipe()
         try:
             arguments = ["--configure", f"--mtu={MTU}", "--disable-host-loopback", "--enable-seccomp"]
-            arguments += [f"--api-socket={socket_path}", f"--ready-fd={write_fd}"]
+            arguments += [f"--api-socket={_socket_path(folder_fd, record)}", f"--ready-fd={write_fd}"]
             arguments += [f"--exit-fd={exit_fd}"] if exit_fd >= 0 else []
             arguments += [f"--macaddress={mac}"] if mac else []
-            kept_fds = [write_fd, *([exit_fd] if exit_fd >= 0 else [])]
+            kept_fds = [folder_fd, write_fd, *([exit_fd] if exit_fd >= 0 else [])]
             if netns.pid:
                 target = [str(netns.pid)]
             else:
@@ -135,6 +132,7 @@ class SlirpDriver(UserDriver):
                 raise self._failure(record)
             return pid
         finally:
+            os.close(folder_fd)
             os.close(ready_fd)
             if write_fd >= 0:
                 os.close(write_fd)
@@ -144,8 +142,17 @@ class SlirpDriver(UserDriver):
         return WherryError(errors.UNAVAILABLE, f"{self.name} for {record.container_id}: {tail}")
 
     def _publish(self, record: Record) -> None:
-        for port in record.ports:
-            _add_forward(self._helpers.path(record.container_id, ".sock"), port)
+        folder_fd = os.open(self._helpers.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for port in record.ports:
+                _add_forward(_socket_path(folder_fd, record), port)
+        finally:
+            os.close(folder_fd)
+
+
+def _socket_path(folder_fd: int, record: Record) -> str:
+    """By the folder's descriptor: a socket's path may have 107 bytes only."""
+    return f"/proc/self/fd/{folder_fd}/{record.container_id}.sock"
 
 
 def _add_forward(socket_path: str, port: PortMapping) -> None:

@@ -167,7 +167,11 @@ def start_unit(bus: Bus, unit: str, properties: list[Property]) -> None:
     if not bus.direct:
         match = f"type='signal',interface='{MANAGER}',member='JobRemoved'"
         bus.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", "s", match)
-    manage(bus, "Subscribe")
+    try:
+        manage(bus, "Subscribe")
+    except BusError as error:
+        if error.name != f"{SERVICE}.AlreadySubscribed":
+            raise
     attempts = EXISTS_ATTEMPTS
     while True:
         try:

@@ -25,28 +25,16 @@ _SMALL_OCTAL = 1 << 33
 class Archive:
     """The members of an archive by name. Reading is safe from several threads; `close` when done.
 
-    An archive that is compressed, or comes through a pipe, is unpacked into a temporary file first.
+    An archive that is compressed, or comes through a pipe, is unpacked into a temporary file first. The file
+    given may be closed afterwards.
     """
 
     def __init__(self, file: IO[bytes], *, directory: str | None = None) -> None:
-        self._spool: IO[bytes] | None = None
-        self._fd = file.fileno()
-        head = self._peek(file)
-        if head is None or detect(head) != NONE:
-            self._spool = tempfile.TemporaryFile(dir=directory)
-            for chunk in decompress(iter(lambda: file.read(CHUNK_BYTES), b"")):
-                self._spool.write(chunk)
-            self._spool.flush()
-            self._fd = self._spool.fileno()
+        self._fd = -1
+        self._fd = _direct(file) if _is_direct(file) else _spooled(file, directory)
         self._members: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         self._index()
-
-    def _peek(self, file: IO[bytes]) -> bytes | None:
-        """The first bytes, or None when the file cannot be read at will."""
-        if not file.seekable():
-            return None
-        return os.pread(self._fd, 4, 0)
 
     def _index(self) -> None:
         reader = _SeekingReader(self._fd)
@@ -87,9 +75,13 @@ class Archive:
             yield chunk
 
     def close(self) -> None:
-        """Remove the temporary file; the file given stays open."""
-        if self._spool is not None:
-            self._spool.close()
+        """Let go of the file; also done when the object goes."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
 
     def _find(self, name: str) -> tuple[int, int]:
         found = self._members.get(self._resolve(name))
@@ -104,6 +96,23 @@ class Archive:
                 break
             name = self._links[name]
         return name
+
+
+def _is_direct(file: IO[bytes]) -> bool:
+    """Whether the archive can be read at will where it is."""
+    return file.seekable() and detect(os.pread(file.fileno(), 4, 0)) == NONE
+
+
+def _direct(file: IO[bytes]) -> int:
+    return os.dup(file.fileno())
+
+
+def _spooled(file: IO[bytes], directory: str | None) -> int:
+    with tempfile.TemporaryFile(dir=directory) as spool:
+        for chunk in decompress(iter(lambda: file.read(CHUNK_BYTES), b"")):
+            spool.write(chunk)
+        spool.flush()
+        return os.dup(spool.fileno())
 
 
 class _SeekingReader(tar.TarReader):

@@ -66,7 +66,6 @@ class ArchiveSource:
         self._wanted = str(references.parse(name)) if name else ""
         self._members: dict[str, str] = {}
         self._image: ArchivedImage | None = None
-        self._file: IO[bytes] | None = None
 
     def root(self) -> Document:
         """A manifest made for what the archive holds; its layers are as they are there."""
@@ -113,10 +112,11 @@ class ArchiveSource:
     def _open(self) -> ArchivedImage:
         if self._image is None:
             try:
-                self._file = self.path.open("rb")
+                with self.path.open("rb") as file:
+                    archive = Archive(file)
             except OSError as error:
                 raise WherryError(NOT_FOUND, f"cannot read: {error.strerror}", path=str(self.path)) from None
-            self._image = self._select(images_of(Archive(self._file)))
+            self._image = self._select(images_of(archive))
         return self._image
 
     def _select(self, images: list[ArchivedImage]) -> ArchivedImage:
@@ -163,8 +163,9 @@ class DockerArchiveWriter:
         name = f"{config.digest.hex}.json"
         if not self._tar.has(name):
             self._tar.add_bytes(name, raw)
-        familiar = [references.parse(name).familiar() for name in names if "@" not in name]
-        self._entries.append({"Config": name, "RepoTags": familiar, "Layers": members})
+        # Whole names: podman would take a short one for its own.
+        tags = [known for known in names if "@" not in known]
+        self._entries.append({"Config": name, "RepoTags": tags, "Layers": members})
 
     def _add_layer(self, source: ImageSource, descriptor: Descriptor, diff_id: Digest, size_bytes: int | None) -> str:
         name = f"{diff_id.hex}.tar"

@@ -11,7 +11,7 @@ from wherry.oci.digest import Verifier
 from wherry.oci.image import Document
 from wherry.transfer.archive import Archive, ArchiveWriter
 from wherry.transfer.deliver import deliver
-from wherry.transfer.ocilayout import TAG_ANNOTATION, select
+from wherry.transfer.ocilayout import NAME_ANNOTATION, TAG_ANNOTATION, select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from wherry.oci.digest import Digest
     from wherry.oci.image import Descriptor, Index
     from wherry.transfer.base import ImageSource, Observer
-
-NAME_ANNOTATION = "io.containerd.image.name"
 
 
 class LayoutArchiveSource:
@@ -61,10 +59,10 @@ def index_of(archive: Archive) -> Index:
 def open_source(path: str, tag: str = "") -> LayoutArchiveSource:
     """The image of that tag in an archive, or its only one."""
     try:
-        file = Path(path).open("rb")
+        with Path(path).open("rb") as file:
+            archive = Archive(file)
     except OSError as error:
         raise WherryError(NOT_FOUND, f"cannot read: {error.strerror}", path=path) from None
-    archive = Archive(file)
     name = f"oci-archive:{path}"
     return LayoutArchiveSource(archive, select(index_of(archive), tag, name), name)
 

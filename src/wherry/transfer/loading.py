@@ -12,7 +12,7 @@ from wherry.transfer import base, dockerarchive, layoutarchive
 from wherry.transfer.absorb import absorb_layer
 from wherry.transfer.archive import Archive
 from wherry.transfer.base import Progress
-from wherry.transfer.ocilayout import TAG_ANNOTATION, LayoutSource
+from wherry.transfer.ocilayout import NAME_ANNOTATION, TAG_ANNOTATION, LayoutSource
 from wherry.transfer.pulling import pull_from
 from wherry.transfer.storeimage import StoreSource
 
@@ -94,7 +94,7 @@ def _load_image(store: Store, image: ArchivedImage, observer: Observer) -> Image
 
 def _names(entry: Descriptor) -> list[str]:
     """A layout's entry has a full name where docker or containerd wrote it, else perhaps a tag."""
-    name = entry.annotations.get(layoutarchive.NAME_ANNOTATION, "")
+    name = entry.annotations.get(NAME_ANNOTATION, "")
     tag = entry.annotations.get(TAG_ANNOTATION, "")
     chosen = name or (tag if "/" in tag or ":" in tag else "")
     try:
@@ -160,9 +160,12 @@ def _save_directory(
         raise WherryError(INVALID_ARGUMENT, "a directory holds one image only")
     for name, image in found:
         source = StoreSource(store, image)
-        tag = references.parse(names[0]).tag if (names := _meant(name, image)) else ""
-        sink = DirectorySink(out) if format == "dir" else LayoutSink(out, tag)
-        sink.write(source, source.root(), observer)
+        if format == "dir":
+            DirectorySink(out).write(source, source.root(), observer)
+            continue
+        for known in _meant(name, image) or [""]:
+            tag = references.parse(known).tag if known else ""
+            LayoutSink(out, tag, whole_name=known).write(source, source.root(), observer)
 
 
 def _meant(name: str, image: Image) -> list[str]:
@@ -177,4 +180,4 @@ def _meant(name: str, image: Image) -> list[str]:
 def _annotations(names: Sequence[str]) -> dict[str, str]:
     if not names:
         return {}
-    return {layoutarchive.NAME_ANNOTATION: names[0], TAG_ANNOTATION: references.parse(names[0]).tag}
+    return {NAME_ANNOTATION: names[0], TAG_ANNOTATION: references.parse(names[0]).tag}

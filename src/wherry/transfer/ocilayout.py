@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.transfer.base import ImageSource, Observer
 
 TAG_ANNOTATION = "org.opencontainers.image.ref.name"
+NAME_ANNOTATION = "io.containerd.image.name"  # the whole name, as docker and containerd keep it
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _LAYOUT_LIMIT_BYTES = 4096
 
@@ -76,11 +77,16 @@ def select(index: Index, tag: str, name: str) -> Descriptor:
 
 
 class LayoutSink:
-    """Adds an image to a layout, which is made when it is not there."""
+    """Adds an image to a layout, which is made when it is not there.
 
-    def __init__(self, directory: str | Path, tag: str = "") -> None:
+    It takes the place of an image of the same tag, or of the same whole name where `whole_name` is given.
+    """
+
+    def __init__(self, directory: str | Path, tag: str = "", *, whole_name: str = "") -> None:
         self.directory = Path(directory)
-        self._tag = tag
+        self._annotations = {TAG_ANNOTATION: tag} if tag else {}
+        if whole_name:
+            self._annotations[NAME_ANNOTATION] = whole_name
         self.name = f"oci:{directory}{':' + tag if tag else ''}"
 
     def write(self, source: ImageSource, root: Document, observer: Observer) -> Digest:
@@ -116,16 +122,18 @@ class LayoutSink:
             index = self._read_index()
             entries = [entry for entry in index["manifests"] if not self._replaced(entry, descriptor)]
             entry = descriptor.document()
-            if self._tag:
-                entry["annotations"] = {TAG_ANNOTATION: self._tag}
+            if self._annotations:
+                entry["annotations"] = self._annotations
             index["manifests"] = [*entries, entry]
             files.write_file(self.directory / "index.json", documents.encode(index))
         finally:
             os.close(fd)
 
     def _replaced(self, entry: dict[str, Any], descriptor: Descriptor) -> bool:
-        tag = (entry.get("annotations") or {}).get(TAG_ANNOTATION, "")
-        return bool(tag == self._tag and (self._tag or entry.get("digest") == descriptor.digest))
+        key = NAME_ANNOTATION if NAME_ANNOTATION in self._annotations else TAG_ANNOTATION
+        mine = self._annotations.get(key)
+        theirs = (entry.get("annotations") or {}).get(key)
+        return bool(mine == theirs and (mine or entry.get("digest") == descriptor.digest))
 
     def _read_index(self) -> dict[str, Any]:
         path = self.directory / "index.json"

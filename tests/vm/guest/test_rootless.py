@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 USER, UID = "machine", 1000
 MIB = 1 << 20
 MANAGER = Path(f"/sys/fs/cgroup/user.slice/user-{UID}.slice/user@{UID}.service")
+SESSION = MANAGER / "tests.slice/session.scope"
 RUNTIME = os.environ["WHERRY_TEST_RUNTIME"]
 
 
@@ -49,7 +50,7 @@ def as_user(home: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[st
         words = [f"{name}={value}" for name, value in environment.items()]
         command = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "env", "-i", *words, RUNTIME, *args]
         if where == "manager":
-            command = ["sh", "-c", f'echo $$ >{MANAGER}/app.slice/cgroup.procs && exec "$@"', "sh", *command]
+            command = ["sh", "-c", f'echo $$ >{SESSION}/cgroup.procs && exec "$@"', "sh", *command]
         (home / "out").touch()
         with (home / "out").open("w+") as output:
             status = subprocess.run(
@@ -61,8 +62,8 @@ def as_user(home: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[st
             made.append(args[-1])
         return subprocess.CompletedProcess(command, status, text, text)
 
-    (MANAGER / "app.slice").mkdir(exist_ok=True)
-    subprocess.run(["chown", "-R", f"{UID}:{UID}", MANAGER / "app.slice"], check=True)
+    SESSION.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", SESSION.parent], check=True)
     yield run
     for container_id in made:
         run("delete", "--force", container_id, check=False)
@@ -84,7 +85,7 @@ def test_cgroupfs_in_a_delegated_tree(home: Path, as_user: Any) -> None:
     limit(home, memory={"limit": 64 * MIB}, pids={"limit": 31}, cpu={"shares": 1024})
     as_user("run", "--detach", "--bundle", str(home), "box")
     group = Path(f"/sys/fs/cgroup{group_of(as_user, 'box')}")
-    assert group == MANAGER / "box"
+    assert group == SESSION.parent / "box"
     assert (group / "memory.max").read_text() == f"{64 * MIB}\n"
     assert (group / "pids.max").read_text() == "31\n"
     as_user("delete", "--force", "box")

@@ -124,7 +124,7 @@ class Helpers:
 
     def _unrecorded(self, record: Record) -> Iterator[int]:
         """Find helpers whose starter died before it wrote their number down, by their arguments."""
-        mark = self.path(record.container_id, ".").encode()
+        mark = f"/{record.container_id}.".encode()  # in the names of its files, whichever way the folder is named
         program = record.program.encode()
         for name in os.listdir("/proc"):
             if not name.isdigit():

@@ -96,7 +96,7 @@ def host() -> Iterator[Wherry]:
             text=True,
             check=True,
         ).stdout
-        assert "dnat" not in rules
+        assert " : 10." not in rules, "a published port is left"
     subprocess.run(["ip", "netns", "delete", netns], check=True)
 
 

@@ -1,7 +1,15 @@
-/* The monitor: the long-lived parent of one container. Files: monitor.c (start, loop, end), monitor_options.c,
- * monitor_stdio.c (pipes, terminal), monitor_log.c, monitor_attach.c, monitor_exit.c (records), monitor_restart.c,
- * monitor_health.c, monitor_adopt.c, monitor_text.c (JSON texts, atomic files), monitor_memory.c. Nothing here allocates from a heap: buffers are
- * anonymous mappings, given back to the kernel when the container is quiet. */
+/* The monitor: the long-lived parent of one container.
+ *
+ *     monitor.c           beginning and end        monitor_log.c      the log
+ *     monitor_options.c   the command line         monitor_clients.c  clients; monitor_attach.c requests
+ *     monitor_setup.c     folders, lock, report    monitor_exit.c     exit.json, monitor.json
+ *     monitor_run.c       one run, restarts        monitor_restart.c  the policy
+ *     monitor_start.c     the start                monitor_health.c   checks; monitor_health_plan.c
+ *     monitor_loop.c      events                   monitor_adopt.c    taking over
+ *     monitor_stdio.c     streams, terminal        monitor_text.c     JSON texts, atomic files; monitor_memory.c
+ *
+ * Nothing here allocates from a heap: buffers are anonymous mappings, given back to the kernel when the container is
+ * quiet. */
 #pragma once
 
 #include <poll.h>
@@ -238,8 +246,34 @@ int adopt(struct monitor *m, struct failure *f);
 /* The wait status of an adopted container that ended; false when nobody can tell. */
 bool adopted_status(struct monitor *m, int *status);
 
-/* monitor.c, called back by the attach protocol */
-void monitor_let_go(struct monitor *m);
+/* monitor_setup.c */
+/* Write a report line. False when nobody can hear it any more. */
+bool starter_tell(struct monitor *m, const char *line);
+void starter_tell_failure(struct monitor *m, const struct failure *f);
+void lower_oom_score(void);
+void restore_oom_score(void);
+int monitor_prepare(struct monitor *m, struct failure *f);
+
+/* monitor_run.c */
+int run_map_plan(struct monitor *m, struct failure *f);
+int run_create(struct monitor *m, struct failure *f);
+void run_undo(struct monitor *m);
+void run_started(struct monitor *m);
+void run_going_on(struct monitor *m);
+void run_failed(struct monitor *m, struct failure *f);
+void run_ended(struct monitor *m);
+void run_again(struct monitor *m);
+bool run_tear_down(struct monitor *m);
 void monitor_forbid_restart(struct monitor *m);
 /* Signal the container's process; never another that has its number. */
 int monitor_signal(const struct monitor *m, int number);
+
+/* monitor_start.c */
+void monitor_let_go(struct monitor *m);
+void start_watch(struct monitor *m);
+void start_answered(struct monitor *m);
+void start_noticed(struct monitor *m);
+void start_missed(struct monitor *m);
+
+/* monitor_loop.c */
+void monitor_watch(struct monitor *m);

@@ -1,199 +1,9 @@
-/* The attach socket, see docs/attach-protocol.md: SOCK_SEQPACKET, one message is one frame. The kernel keeps the
- * frames whole and bounds what a slow client can cost: when its socket is full, output for it is dropped and
- * counted, unless the client asked to be waited for. */
+/* What clients of the attach socket ask for. */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "monitor.h"
-
-enum request {
-	STDIN = 1, STDIN_CLOSE, RESIZE, FOLLOW, DETACH, START, NO_RESTART, REOPEN_LOG, KILL,
-};
-
-enum event {
-	DONE = 0x80, DROPPED = 0x83, FOLLOWING, STARTED, EXITED, ERROR, HEALTH,
-};
-
-static int socket_address(const struct monitor *m, struct sockaddr_un *address)
-{
-	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	return snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/attach.sock", m->dir);
-}
-
-int attach_listen(struct monitor *m, struct failure *f)
-{
-	struct sockaddr_un address;
-
-	socket_address(m, &address);
-	unlinkat(m->dir, "attach.sock", 0);
-	m->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (m->listener < 0)
-		return fail(f, errno, "make the attach socket");
-	mode_t mask = umask(0177);
-	int status = bind(m->listener, (struct sockaddr *)&address, sizeof address);
-	umask(mask);
-	if (status < 0 || listen(m->listener, 16) < 0)
-		return fail(f, errno, "listen on attach.sock");
-	return 0;
-}
-
-static void leave(struct monitor *m, struct client *c)
-{
-	bool last = c->gave_stdin && m->options.stdin_once;
-
-	if (m->starter == c)
-		m->starter = NULL;
-	close(c->fd);
-	*c = (struct client){.fd = -1};
-	if (last)
-		stdin_close(m);
-}
-
-/* 1: sent, 0: no room, -1: the client is gone. */
-static int send_frame(const struct client *c, uint8_t type, const void *payload, size_t size)
-{
-	struct iovec parts[2] = {{&type, 1}, {(void *)(uintptr_t)payload, size}};
-	struct msghdr message = {.msg_iov = parts, .msg_iovlen = size ? 2 : 1};
-
-	if (sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-		return 1;
-	return errno == EAGAIN || errno == ENOBUFS || errno == EINTR ? 0 : -1;
-}
-
-static void put(uint8_t *at, uint64_t value, unsigned bytes)
-{
-	for (unsigned i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(value >> 8 * i);
-}
-
-static bool tell_dropped(struct client *c)
-{
-	uint8_t count[8];
-
-	if (!c->dropped)
-		return true;
-	put(count, c->dropped, 8);
-	if (send_frame(c, DROPPED, count, sizeof count) <= 0)
-		return false;
-	c->dropped = 0;
-	return true;
-}
-
-static void done(const struct client *c, uint8_t request)
-{
-	send_frame(c, DONE, &request, 1);
-}
-
-static void refuse(const struct client *c, uint8_t request, int status, const char *text)
-{
-	uint8_t payload[2 + 700];
-	size_t size = strlen(text);
-
-	if (size > sizeof payload - 2)
-		size = sizeof payload - 2;
-	payload[0] = request;
-	payload[1] = (uint8_t)status;
-	memcpy(payload + 2, text, size);
-	send_frame(c, ERROR, payload, size + 2);
-}
-
-static void send_started(const struct monitor *m, const struct client *c)
-{
-	uint8_t pid[4];
-
-	put(pid, (uint64_t)m->context.child, 4);
-	send_frame(c, STARTED, pid, sizeof pid);
-}
-
-static bool send_exit(const struct monitor *m, const struct client *c)
-{
-	const struct exit_record *r = &m->record;
-	uint8_t payload[14];
-
-	put(payload, (uint32_t)r->code, 4);
-	put(payload + 4, (uint32_t)r->signal, 4);
-	put(payload + 8, m->restarts, 4);
-	payload[12] = r->oom;
-	payload[13] = r->final;
-	return send_frame(c, EXITED, payload, sizeof payload) != 0;
-}
-
-static bool allowed(int fd)
-{
-	struct ucred peer;
-	socklen_t size = sizeof peer;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
-}
-
-void attach_accept(struct monitor *m)
-{
-	int fd = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	if (fd < 0)
-		return;
-	for (int i = 0; i < MONITOR_CLIENTS && allowed(fd); i++) {
-		if (m->clients[i].fd >= 0)
-			continue;
-		m->clients[i] = (struct client){.fd = fd};
-		if (m->phase == PHASE_RUNNING)
-			send_started(m, &m->clients[i]);
-		return;
-	}
-	close(fd);
-}
-
-bool attach_room(struct monitor *m)
-{
-	for (int i = 0; i < MONITOR_CLIENTS; i++) {
-		struct pollfd p = {.fd = m->clients[i].fd, .events = POLLOUT};
-		if (p.fd < 0 || !(m->clients[i].follow & FOLLOW_LOSSLESS))
-			continue;
-		if (poll(&p, 1, 0) == 0)
-			return false;
-	}
-	return true;
-}
-
-static void send_output(struct monitor *m, struct client *c, uint8_t type, const uint8_t *data, size_t size)
-{
-	int sent = tell_dropped(c) ? send_frame(c, type, data, size) : 0;
-
-	if (sent < 0)
-		leave(m, c);
-	else if (sent == 0)
-		c->dropped += size;
-}
-
-void attach_output(struct monitor *m, uint8_t type, const uint8_t *data, size_t size)
-{
-	uint8_t wanted = type == 0x81 ? FOLLOW_STDOUT : FOLLOW_STDERR;
-
-	for (int i = 0; i < MONITOR_CLIENTS; i++) {
-		struct client *c = &m->clients[i];
-		for (size_t at = 0; at < size && c->fd >= 0 && (c->follow & wanted); at += MONITOR_FRAME) {
-			size_t part = size - at < MONITOR_FRAME ? size - at : MONITOR_FRAME;
-			send_output(m, c, type, data + at, part);
-		}
-	}
-}
-
-void attach_writable(struct monitor *m, struct client *c)
-{
-	tell_dropped(c);
-	if (c->wants_exit && send_exit(m, c))
-		leave(m, c);
-}
+#include "monitor_attach.h"
 
 /* What was sent to others but is still held back as an unfinished line goes to the log first: then the log's size is
  * exactly where the client's frames begin. */
@@ -203,10 +13,10 @@ static void follow(struct monitor *m, struct client *c, uint8_t flags)
 
 	for (int i = 0; i < 2; i++)
 		log_partial(&m->log, &m->streams[i], true);
-	put(position, m->log.inode, 8);
-	put(position + 8, m->log.size, 8);
+	client_put(position, m->log.inode, 8);
+	client_put(position + 8, m->log.size, 8);
 	c->follow = flags;
-	send_frame(c, FOLLOWING, position, sizeof position);
+	client_send(c, FOLLOWING, position, sizeof position);
 }
 
 static void resize(const struct monitor *m, const struct client *c, const uint8_t *data)
@@ -215,15 +25,15 @@ static void resize(const struct monitor *m, const struct client *c, const uint8_
 	                       .ws_col = (unsigned short)(data[2] | data[3] << 8)};
 
 	if (m->master < 0 || ioctl(m->master, TIOCSWINSZ, &size) < 0)
-		refuse(c, RESIZE, 1, "the container has no terminal");
+		client_refuse(c, RESIZE, 1, "the container has no terminal");
 	else
-		done(c, RESIZE);
+		client_done(c, RESIZE);
 }
 
 static void start(struct monitor *m, struct client *c)
 {
 	if (m->phase != PHASE_CREATED || m->fifo >= 0) {
-		refuse(c, START, 1, "the container was started already");
+		client_refuse(c, START, 1, "the container was started already");
 		return;
 	}
 	m->starter = c;
@@ -239,19 +49,19 @@ void attach_answer_start(struct monitor *m, const struct failure *failure)
 	if (!c)
 		return;
 	if (!failure) {
-		done(c, START);
+		client_done(c, START);
 		return;
 	}
 	failure_line(failure, line, sizeof line);
-	refuse(c, START, failure->exit_status ? failure->exit_status : 1, line);
+	client_refuse(c, START, failure->exit_status ? failure->exit_status : 1, line);
 }
 
 static void send_signal(const struct monitor *m, const struct client *c, int number)
 {
 	if (monitor_signal(m, number) < 0)
-		refuse(c, KILL, 1, "the container is not running");
+		client_refuse(c, KILL, 1, "the container is not running");
 	else
-		done(c, KILL);
+		client_done(c, KILL);
 }
 
 static void obey(struct monitor *m, struct client *c, const uint8_t *frame, size_t size)
@@ -266,19 +76,19 @@ static void obey(struct monitor *m, struct client *c, const uint8_t *frame, size
 	else if (frame[0] == FOLLOW && size == 1 && data[0] < 8)
 		follow(m, c, data[0]);
 	else if (frame[0] == DETACH)
-		leave(m, c);
+		client_leave(m, c);
 	else if (frame[0] == START)
 		start(m, c);
 	else if (frame[0] == KILL && size == 1)
 		send_signal(m, c, data[0]);
 	else if (frame[0] == NO_RESTART) {
-		done(c, NO_RESTART);
+		client_done(c, NO_RESTART);
 		monitor_forbid_restart(m);
 	} else if (frame[0] == REOPEN_LOG) {
 		log_reopen(&m->log);
-		done(c, REOPEN_LOG);
+		client_done(c, REOPEN_LOG);
 	} else {
-		refuse(c, frame[0], 1, "unknown or malformed request");
+		client_refuse(c, frame[0], 1, "unknown or malformed request");
 	}
 }
 
@@ -286,7 +96,7 @@ static void take_stdin(struct monitor *m, struct client *c, const uint8_t *data,
 {
 	c->gave_stdin = true;
 	if (!m->options.keep_stdin)
-		refuse(c, STDIN, 1, "the container has no stdin");
+		client_refuse(c, STDIN, 1, "the container has no stdin");
 	else
 		stdin_give(m, data, size);
 }
@@ -309,68 +119,11 @@ void attach_read(struct monitor *m, struct client *c)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0)
-		leave(m, c);
+		client_leave(m, c);
 	else if ((size_t)n > SIZE)
-		refuse(c, frame[0], 1, "frame too long");
+		client_refuse(c, frame[0], 1, "frame too long");
 	else if (frame[0] == STDIN)
 		take_stdin(m, c, frame + 1, (size_t)n - 1);
 	else
 		obey(m, c, frame, (size_t)n);
-}
-
-void attach_started(struct monitor *m)
-{
-	for (int i = 0; i < MONITOR_CLIENTS; i++)
-		if (m->clients[i].fd >= 0)
-			send_started(m, &m->clients[i]);
-}
-
-void attach_health(struct monitor *m)
-{
-	uint8_t status = (uint8_t)m->health.status;
-
-	for (int i = 0; i < MONITOR_CLIENTS; i++)
-		if (m->clients[i].fd >= 0)
-			send_frame(&m->clients[i], HEALTH, &status, 1);
-}
-
-/* The last frame must arrive; one about an exit that is followed by a restart may be lost with other output. */
-void attach_exit(struct monitor *m)
-{
-	for (int i = 0; i < MONITOR_CLIENTS; i++) {
-		struct client *c = &m->clients[i];
-		if (c->fd < 0)
-			continue;
-		bool sent = tell_dropped(c) && send_exit(m, c);
-		c->wants_exit = !sent && m->record.final;
-	}
-}
-
-static nfds_t waiting(struct monitor *m, struct pollfd *list)
-{
-	nfds_t count = 0;
-
-	for (int i = 0; i < MONITOR_CLIENTS; i++)
-		if (m->clients[i].fd >= 0 && m->clients[i].wants_exit)
-			list[count++] = (struct pollfd){.fd = m->clients[i].fd, .events = POLLOUT};
-	return count;
-}
-
-void attach_finish(struct monitor *m)
-{
-	struct pollfd list[MONITOR_CLIENTS];
-	int64_t deadline = now_ms() + MONITOR_LINGER_MS;
-	nfds_t count;
-
-	for (int i = 0; i < MONITOR_CLIENTS; i++)
-		if (m->clients[i].fd >= 0 && !m->clients[i].wants_exit)
-			leave(m, &m->clients[i]);
-	unlinkat(m->dir, "attach.sock", 0);
-	close(m->listener);
-	while ((count = waiting(m, list)) && now_ms() < deadline) {
-		poll(list, count, (int)(deadline - now_ms()));
-		for (int i = 0; i < MONITOR_CLIENTS; i++)
-			if (m->clients[i].fd >= 0 && m->clients[i].wants_exit)
-				attach_writable(m, &m->clients[i]);
-	}
 }

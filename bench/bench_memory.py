@@ -73,7 +73,8 @@ def monitored(bundle: Path, place: Path, name: str) -> Iterator[int]:
     (root / name / "config.json").write_text(json.dumps(config))
     (root / name / "lock").touch()
     plan_fd = os.open(root / name / "plan", os.O_RDONLY)
-    files = ["--root", root, "--id", name, "--dir", folder, "--log-driver", "k8s-file", "--log-path", folder / "log"]
+    files: list[str | Path] = ["--root", root, "--id", name, "--dir", folder]
+    files += ["--log-driver", "k8s-file", "--log-path", folder / "log"]
     run(OURS, "@monitor", *files, "--stdin", "--detach-start", str(plan_fd), pass_fds=(plan_fd,))
     os.close(plan_fd)
     try:

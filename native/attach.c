@@ -13,29 +13,40 @@ bool is_root_path(const char *path)
 	return path[strspn(path, "/.")] == 0 && !strstr(path, "..");
 }
 
-/* statx without its structure: only where the mount's number is. */
+/* Where a descriptor is, by statx: only the fields that are used have names. */
 struct statx_words {
 	uint32_t mask;
-	uint8_t until_mount[0x90 - 4];
-	uint64_t mount;
-	uint8_t rest[0x100 - 0x98];
+	uint8_t to_inode[0x1c];
+	uint64_t inode;
+	uint8_t to_device[0x60];
+	uint64_t device;
+	uint64_t mount; /* 0 before Linux 5.8 */
+	uint8_t rest[0x68];
 };
 
-/* The number of the mount that a descriptor is on; 0 before Linux 5.8. */
-static uint64_t mount_number(int fd)
+static int look(int fd, struct statx_words *words)
 {
-	struct statx_words words;
-	memset(&words, 0, sizeof words);
-	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, 0x1000 /* STATX_MNT_ID */, &words) < 0)
-		return 0;
-	return words.mask & 0x1000 ? words.mount : 0;
+	enum { INODE = 0x100, MOUNT = 0x1000 }; /* STATX_INO, STATX_MNT_ID */
+	memset(words, 0, sizeof *words);
+	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, INODE | MOUNT, words) < 0)
+		return -1;
+	if (!(words->mask & MOUNT))
+		words->mount = 0;
+	return 0;
 }
 
 static bool same_place(int one, int other)
 {
-	struct stat a, b;
-	return mount_number(one) == mount_number(other) && fstat(one, &a) == 0 && fstat(other, &b) == 0 &&
-	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	struct statx_words a, b;
+	return look(one, &a) == 0 && look(other, &b) == 0 && a.mount == b.mount && a.device == b.device &&
+	       a.inode == b.inode;
+}
+
+/* True also when that cannot be known. */
+static bool other_mount(int one, int other)
+{
+	struct statx_words a, b;
+	return look(one, &a) == 0 && look(other, &b) == 0 && (a.mount != b.mount || !a.mount);
 }
 
 static int open_again(const struct context *c, const char *path, bool strict)
@@ -63,7 +74,7 @@ int verify_mounted(struct context *c, int before, const char *path, bool strict,
 	if (is_root_path(path))
 		return replace_root(c, -1, f);
 	autoclose int now = open_again(c, path, strict);
-	if (now < 0 || (mount_number(now) && mount_number(now) == mount_number(before)))
+	if (now < 0 || !other_mount(now, before))
 		return changed_meanwhile(path, f);
 	return 0;
 }

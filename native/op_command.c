@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -121,11 +122,22 @@ static int hand_over(struct context *c, struct failure *f)
 	return 0;
 }
 
+/* Set-up is over and the wait may be long: give back the pages of code that only set-up needed. */
+static void shed_code(void)
+{
+	extern const char __executable_start[], etext[];
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t first = (uintptr_t)__executable_start & ~(page - 1), end = (uintptr_t)etext & ~(page - 1);
+	if (first < end)
+		madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 OPERATION(WAIT_START)
 {
 	UNUSED(a);
 	if (hand_over(c, f) < 0)
 		return -1;
+	shed_code();
 	do
 		c->report_fd = reopen(c, slot(c, SLOT_FIFO), O_WRONLY);
 	while (c->report_fd < 0 && errno == EINTR);

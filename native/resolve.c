@@ -256,8 +256,27 @@ int root_make(int root, const char *path, enum root_kind kind, mode_t mode)
 	return parent < 0 ? -1 : make_last(parent, name, kind, mode);
 }
 
+/* The usual case: a plain last component in a directory that is there. */
+static int open_parent(int root, const char *path, char name[NAME_MAX + 1])
+{
+	char directory[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	const char *last = slash ? slash + 1 : path;
+	size_t length = slash ? (size_t)(slash - path) : 0;
+	if (!last[0] || strcmp(last, ".") == 0 || strcmp(last, "..") == 0 || strlen(last) > NAME_MAX ||
+	    length + 1 >= sizeof directory)
+		return -1;
+	memcpy(directory, path, length);
+	strcpy(directory + length, length ? "" : "/");
+	strcpy(name, last);
+	return open_in_root(root, directory, O_PATH | O_DIRECTORY, 0);
+}
+
 int root_parent(int root, const char *path, char name[NAME_MAX + 1])
 {
+	int there = open_parent(root, path, name);
+	if (there >= 0)
+		return there;
 	int parent = walk_make(root, path, false, name);
 	if (parent >= 0 && strcmp(name, ".") == 0) {
 		close_descriptor(&parent);

@@ -54,12 +54,14 @@ def test_waits_for_start(created: tuple[Box, int]) -> None:
     assert state["startTime"] == start_time(pid)
     assert not (box.rootfs / "data/started").exists()
     assert release(box) == b""
-    assert Path(f"/proc/{pid}/comm").read_text() == "sh\n"
+    wait_until((box.rootfs / "data/started").exists)
 
 
 def test_keeps_little_memory(created: tuple[Box, int]) -> None:
     """A created container waits in at most 300 KiB (PSS)."""
-    _, pid = created
+    box, pid = created
+    if "asan" in box.executable:
+        pytest.skip("AddressSanitizer keeps more memory than the program")
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     (pss,) = [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
     assert pss <= 300

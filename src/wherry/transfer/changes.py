@@ -105,7 +105,7 @@ def _json_list(text: str) -> list[str] | None:
 def _pairs(text: str, what: str) -> dict[str, str]:
     """`a=b c="d e"`, or the old form `a b c`."""
     first, _, rest = text.partition(" ")
-    if "=" not in first:
+    if "=" not in first and not first.startswith(("'", '"')):
         if not rest:
             raise WherryError(INVALID_ARGUMENT, f"{what} needs a value: {text!r}")
         return {first: rest.strip()}

@@ -11,7 +11,7 @@ from wherry.oci.digest import Verifier
 from wherry.oci.image import Document
 from wherry.transfer.archive import Archive, ArchiveWriter
 from wherry.transfer.deliver import deliver
-from wherry.transfer.ocilayout import NAME_ANNOTATION, TAG_ANNOTATION, select
+from wherry.transfer.ocilayout import TAG_ANNOTATION, select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from wherry.errors import INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE, WherryError
 
@@ -32,7 +32,7 @@ def parse(data: bytes, path: str = "config.json") -> dict[str, Any]:
 def read(path: str) -> bytes:
     """The bytes of a small file. Raises WherryError, as a sentence, for anything that prevents it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
         raise cannot_open(path, error) from None
     try:
@@ -40,14 +40,14 @@ def read(path: str) -> bytes:
     except OSError as error:
         raise WherryError(UNAVAILABLE, f"cannot be read: {error.strerror}", path=path) from None
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def read_all(fd: int, path: str) -> bytes:
     """Everything in `fd` up to the limit."""
     parts = []
     size = 0
-    while data := os.read(fd, 65536):
+    while data := posix.read(fd, 65536):
         parts.append(data)
         size += len(data)
         if size > SIZE_LIMIT_BYTES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci.capability_names import CAPABILITIES as CAPABILITIES
@@ -32,13 +32,13 @@ DEFAULT = (
 def last_cap() -> int:
     """The highest capability number of the running kernel; the highest known one when /proc does not tell."""
     try:
-        fd = os.open("/proc/sys/kernel/cap_last_cap", os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open("/proc/sys/kernel/cap_last_cap", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return len(CAPABILITIES) - 1
     try:
-        return int(os.read(fd, 16))
+        return int(posix.read(fd, 16))
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def mask(names: list[str] | None, path: str, warnings: list[str]) -> int:

@@ -7,7 +7,7 @@ clone3 itself.
 
 from __future__ import annotations
 
-import os
+import posix
 
 from wherry.errors import FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED, WherryError
 from wherry.oci.check import Document
@@ -24,7 +24,7 @@ from wherry.plan.instructions import (
     WRITE_BEST_EFFORT,
 )
 
-from .cgroup_layout import Hierarchy, Layout, parse_groups, parse_layout, read_layout, read_text
+from .cgroup_layout import CONTROLLERS, Hierarchy, Layout, parse_groups, parse_layout, read_layout, read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,8 +216,6 @@ class Cgroup:
         hierarchy = group.hierarchy
         where = _place(group)
         if hierarchy.version == 2:
-            from .cgroup_v2 import CONTROLLERS
-
             names = " ".join([name for name in CONTROLLERS if name in hierarchy.controllers])
             for parent in _parents(hierarchy.mount_point, group.path) if names and self.scope is None else ():
                 host.emit("CGROUP_CONTROLLERS", parent, names, where=where)
@@ -330,7 +328,7 @@ def exec_cgroup(
     groups = []
     for hierarchy in layout.all():
         path = hierarchy.directory(current.get(hierarchy.controllers if hierarchy.version == 1 else (), ""))
-        if path and not (rootless and not os.access(f"{path}/cgroup.procs", os.W_OK)):
+        if path and not (rootless and not posix.access(f"{path}/cgroup.procs", posix.W_OK)):
             groups.append(Group(hierarchy, path, CGROUP if hierarchy.version == 2 else new_slot()))
     for value in sub_cgroups:
         _enter_below(groups, value, container_cgroup)
@@ -373,7 +371,7 @@ def delegated_uid(config: dict[str, Any]) -> int:
     user = None if process is None else process.document("user")
     uid = 0 if user is None else user.number("uid", 0, 1 << 32)
     host = _host_id(linux, uid)
-    return -1 if host == os.geteuid() else host
+    return -1 if host == posix.geteuid() else host
 
 
 def _host_id(linux: Document, uid: int) -> int:
@@ -448,12 +446,12 @@ def _permitted(groups: list[Group], settings: list[Setting]) -> list[Group]:
 
 
 def _may_make(path: str) -> bool:
-    return os.access(_existing_parent(path), os.W_OK)
+    return posix.access(_existing_parent(path), posix.W_OK)
 
 
 def _existing_parent(path: str) -> str:
     parent = path.rpartition("/")[0]
-    while not os.access(parent, os.F_OK):
+    while not posix.access(parent, posix.F_OK):
         parent = parent.rpartition("/")[0]
     return parent
 
@@ -461,14 +459,12 @@ def _existing_parent(path: str) -> str:
 def _delegated_controllers(path: str) -> list[str]:
     """What can be enabled for a version 2 group: what the topmost group that is ours has."""
     top = _existing_parent(path)
-    while os.access(above := top.rpartition("/")[0] + "/cgroup.subtree_control", os.W_OK):
+    while posix.access(above := top.rpartition("/")[0] + "/cgroup.subtree_control", posix.W_OK):
         top = above.rpartition("/")[0]
     return read_text(f"{top}/cgroup.controllers").split()
 
 
 def _make_inner(host: Program, group: Group) -> None:
-    from .cgroup_v2 import CONTROLLERS
-
     names = " ".join([name for name in CONTROLLERS if name in group.hierarchy.controllers])
     for parent in _parents(group.path, group.inner) if names else ():
         host.emit("CGROUP_CONTROLLERS", parent, names, where="annotations")
@@ -485,7 +481,7 @@ def _enter_below(groups: list[Group], value: str, container_cgroup: str) -> None
     for group in chosen:
         base = container_cgroup if container_cgroup.startswith(group.hierarchy.mount_point + "/") else group.path
         directory = f"{base}/{path.strip('/')}".rstrip("/")
-        if not os.access(directory, os.F_OK):
+        if not posix.access(directory, posix.F_OK):
             raise WherryError(FAILED_PRECONDITION, f"control group {directory} does not exist", path="--cgroup")
         group.inner = directory
 

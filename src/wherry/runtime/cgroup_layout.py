@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 ROOT = "/sys/fs/cgroup"
+# of version 2: what a container's parents enable for it, as far as the kernel offers it
+CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
 _SIZE_LIMIT_BYTES = 1 << 24
 
 
@@ -126,19 +128,19 @@ def parse_groups(text: str) -> dict[tuple[str, ...], str]:
 def read_text(path: str) -> str:
     """A small kernel file; "" when it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return ""
     parts = []
     try:
-        while data := os.read(fd, 1 << 16):
+        while data := posix.read(fd, 1 << 16):
             parts.append(data)
             if len(parts) > _SIZE_LIMIT_BYTES >> 12:
                 break
     except OSError:
         return ""
     finally:
-        os.close(fd)
+        posix.close(fd)
     return b"".join(parts).decode("utf-8", "surrogateescape")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci.check import INT64_MAX, UINT32_MAX, UINT64_MAX, Document
@@ -152,7 +152,7 @@ def device_settings(rules: list[DeviceRule]) -> list[Setting]:
 def _weight_files(layout: Layout) -> tuple[str, str]:
     hierarchy = layout.find("blkio")
     # the files of BFQ that every group has, also the root, tell that it is there
-    if hierarchy is not None and os.access(f"{hierarchy.mount_point}/blkio.bfq.io_service_bytes", os.F_OK):
+    if hierarchy is not None and posix.access(f"{hierarchy.mount_point}/blkio.bfq.io_service_bytes", posix.F_OK):
         return "blkio.bfq.weight", "blkio.bfq.weight_device"
     return "blkio.weight", "blkio.weight_device"
 

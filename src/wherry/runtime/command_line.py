@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from wherry.errors import INVALID_ARGUMENT, WherryError
 
 from .arguments import FLAG, TEXT, Arguments, parse
+from .paths import absolute
 from .report import Report
 
 TYPE_CHECKING = False
@@ -62,13 +63,13 @@ class Context:
             from .module_cache import save_modules
 
             save_modules(self.cache)
-        os.execv(self.native, [self.native, *words])
+        posix.execv(self.native, [self.native, *words])
 
     def root(self) -> str:
         """The absolute directory of the state folders."""
         given = self.arguments.text("root")
         if given:
-            return os.path.abspath(given)
+            return absolute(given)
         from .host import Host
         from .state_folder import default_root
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix
+
+from .paths import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def read_passwd(draft: Draft) -> bytes:
         return read_inside(f"/proc/{draft.target.pid}/root", "etc/passwd", PASSWD_LIMIT_BYTES)
     root = draft.document.document("root")
     path = root.text("path") if root else ""
-    base = os.path.join(draft.options.bundle, path)
+    base = join(draft.options.bundle, path)
     inside = "etc/passwd"
     for mount in draft.document.documents("mounts"):
         target = mount.text("destination").strip("/")
@@ -60,7 +62,7 @@ def read_passwd(draft: Draft) -> bytes:
             bound = mount.text("type") == "bind" or {"bind", "rbind"} & set(mount.texts("options"))
             if not bound:
                 return b""
-            base = os.path.join(draft.options.bundle, source)
+            base = join(draft.options.bundle, source)
             inside = inside[len(target) :].strip("/")
             if not inside:
                 return _read_file(base)
@@ -69,7 +71,7 @@ def read_passwd(draft: Draft) -> bytes:
 
 def _read_file(path: str) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOFOLLOW)
     except OSError:
         return b""
     return _read_regular(fd, PASSWD_LIMIT_BYTES)
@@ -78,7 +80,7 @@ def _read_file(path: str) -> bytes:
 def read_inside(root: str, path: str, limit_bytes: int) -> bytes:
     """A regular file below `root`, links resolved as if `root` were `/`; empty when there is none."""
     try:
-        root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root_fd = posix.open(root, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:
         return b""
     stack = [root_fd]
@@ -88,7 +90,7 @@ def read_inside(root: str, path: str, limit_bytes: int) -> bytes:
         return b""
     finally:
         for fd in stack:
-            os.close(fd)
+            posix.close(fd)
 
 
 def _walk(stack: list[int], path: str, limit_bytes: int) -> bytes:
@@ -101,23 +103,23 @@ def _walk(stack: list[int], path: str, limit_bytes: int) -> bytes:
             continue
         if part == "..":
             if len(stack) > 1:
-                os.close(stack.pop())
+                posix.close(stack.pop())
             continue
         try:
-            target = os.readlink(part, dir_fd=stack[-1])
+            target = posix.readlink(part, dir_fd=stack[-1])
         except OSError:
             if not [rest for rest in parts if rest not in ("", ".")]:
-                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-                return _read_regular(os.open(part, flags, dir_fd=stack[-1]), limit_bytes)
-            flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-            stack.append(os.open(part, flags, dir_fd=stack[-1]))
+                flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOFOLLOW
+                return _read_regular(posix.open(part, flags, dir_fd=stack[-1]), limit_bytes)
+            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW
+            stack.append(posix.open(part, flags, dir_fd=stack[-1]))
             continue
         links += 1
         if links > LINKS_LIMIT:
             return b""
         if target.startswith("/"):
             while len(stack) > 1:
-                os.close(stack.pop())
+                posix.close(stack.pop())
         parts += target.split("/")[::-1]
     return b""
 
@@ -125,13 +127,13 @@ def _walk(stack: list[int], path: str, limit_bytes: int) -> bytes:
 def _read_regular(fd: int, limit_bytes: int) -> bytes:
     """At most `limit_bytes` of a regular file; the descriptor is closed."""
     try:
-        if os.fstat(fd).st_mode & 0o170000 != 0o100000:
+        if posix.fstat(fd).st_mode & 0o170000 != 0o100000:
             return b""
         data = b""
-        while len(data) < limit_bytes and (more := os.read(fd, min(65536, limit_bytes - len(data)))):
+        while len(data) < limit_bytes and (more := posix.read(fd, min(65536, limit_bytes - len(data)))):
             data += more
         return data
     except OSError:
         return b""
     finally:
-        os.close(fd)
+        posix.close(fd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from wherry.oci.check import Document
 from wherry.plan.instructions import INIT, NONE, PIDFD_SOCKET, PIVOT_CHROOT, STAGE
@@ -175,7 +175,7 @@ def _flags(draft: Draft, target: Target) -> int:
     for flag, name in TYPES.values():
         if not flags & flag:
             try:
-                if os.readlink(f"/proc/self/ns/{name}") != os.readlink(f"/proc/{target.pid}/ns/{name}"):
+                if posix.readlink(f"/proc/self/ns/{name}") != posix.readlink(f"/proc/{target.pid}/ns/{name}"):
                     flags |= flag
             except OSError:
                 pass  # no such kind of namespace, or no right to look: then it is one that we share

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from wherry.oci.json_text import dumps
 
 from .compile_namespaces import NEWPID
 from .draft import OCI_VERSION
+from .paths import absolute, join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def describe(draft: Draft) -> None:
         "id_json": dumps(options.id),
         "oci_version_json": dumps(OCI_VERSION),
         "bundle_json": dumps(options.bundle),
-        "rootfs_json": dumps(os.path.normpath(os.path.join(options.bundle, path))),
+        "rootfs_json": dumps(absolute(join(options.bundle, path))),
         "owner_json": dumps(options.owner),
         "annotations_json": dumps(draft.annotations) if draft.annotations else "",
         "shares_pid_namespace": "0" if draft.namespaces.new & NEWPID else "1",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from wherry.oci.check import Document
 from wherry.plan.instructions import (
     ATTACH_COPY_SYMLINK,
@@ -33,6 +31,7 @@ from .mount_options import (
     MountOptions,
     parse_options,
 )
+from .paths import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Mount:
         if self.options.bind and not self.options.flags & MS_REMOUNT:
             if not self.source:
                 raise document.error("source", "is required for a bind mount")
-            self.source = os.path.join(draft.options.bundle, self.source)
+            self.source = join(draft.options.bundle, self.source)
 
 
 def make_mounts(draft: Draft) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from wherry.plan.instructions import PIVOT_CHROOT, PIVOT_MOVE, PIVOT_ROOT, ROOT_BIND
 
 from .compile_namespaces import NEWNS
 from .mount_options import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+from .paths import join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def enter_root(draft: Draft) -> None:
     root = draft.document.document("root")
     if root is None:
         raise draft.document.error("root", "is required")
-    path = os.path.join(draft.options.bundle, root.required_text("path"))
+    path = join(draft.options.bundle, root.required_text("path"))
     init = draft.init
     if not draft.namespaces.has(NEWNS):
         _check_shared_mounts(draft)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import posix
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cgroup_layout import Layout
 
 FULL_MAP = "0 0 4294967295"
+
+
+def variable(name: str) -> str:
+    """A variable of this process's environment, "" when it is not set."""
+    os = sys.modules.get("os")
+    if os is not None:
+        return str(os.environ.get(name, ""))
+    return posix.environ.get(name.encode(), b"").decode("utf-8", "surrogateescape")
 
 
 class Host:
@@ -35,8 +44,8 @@ class Host:
     def probe(cls) -> Host:
         """The facts of this process."""
         full = " ".join(_read("/proc/self/uid_map", FULL_MAP).split()) == FULL_MAP
-        path = os.environ.get("PATH") or "/usr/sbin:/usr/bin:/sbin:/bin"
-        return cls(euid=os.geteuid(), egid=os.getegid(), in_userns=not full, search_path=path)
+        path = variable("PATH") or "/usr/sbin:/usr/bin:/sbin:/bin"
+        return cls(euid=posix.geteuid(), egid=posix.getegid(), in_userns=not full, search_path=path)
 
     @property
     def privileged(self) -> bool:
@@ -46,7 +55,7 @@ class Host:
     @property
     def machine(self) -> str:
         """The kernel's architecture, as in `uname -m`."""
-        return str(self._facts.get("machine") or os.uname().machine)
+        return str(self._facts.get("machine") or posix.uname().machine)
 
     @property
     def last_cap(self) -> int:
@@ -70,7 +79,7 @@ class Host:
             return known
         if self.euid == 0:
             return "/run/wherry/cache"
-        runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+        runtime_dir = variable("XDG_RUNTIME_DIR")
         return f"{runtime_dir}/wherry/cache" if runtime_dir else ""
 
     @property
@@ -102,7 +111,7 @@ class Host:
         known = self._facts.get("paths")
         if isinstance(known, tuple | frozenset):
             return path in known
-        return os.access(path, os.F_OK, effective_ids=True)
+        return posix.access(path, posix.F_OK, effective_ids=True)
 
     def find(self, program: str) -> str | None:
         """The path of a program of the host."""
@@ -111,7 +120,7 @@ class Host:
             return known.get(program)
         for folder in self.search_path.split(":"):
             path = f"{folder or '.'}/{program}"
-            if os.access(path, os.X_OK):
+            if posix.access(path, posix.X_OK):
                 return path
         return None
 
@@ -121,7 +130,7 @@ class Host:
         if isinstance(known, frozenset):
             return path in known
         try:
-            own, other = os.stat(f"/proc/self/ns/{kind}"), os.stat(path)
+            own, other = posix.stat(f"/proc/self/ns/{kind}"), posix.stat(path)
         except OSError:
             return False
         return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)
@@ -129,15 +138,15 @@ class Host:
 
 def _read(path: str, default: str) -> str:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return default
     try:
-        return os.read(fd, 4096).decode()
+        return posix.read(fd, 4096).decode()
     except OSError:
         return default
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _landlock_abi() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from wherry.oci.json_text import dumps
@@ -56,15 +56,17 @@ class Report:
             return
         path = self.log.removeprefix("file:")
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY, 0o644)
+            fd = posix.open(
+                path, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC | posix.O_NOCTTY, 0o644
+            )
         except OSError:
             return
         try:
-            os.write(fd, self._line(level, line).encode("utf-8", "surrogateescape"))
+            posix.write(fd, self._line(level, line).encode("utf-8", "surrogateescape"))
         except OSError:
             pass
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def _send(kind: str, name: str, level: str, line: str) -> None:

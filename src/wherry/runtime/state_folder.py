@@ -6,7 +6,7 @@ preparation have a `~` in their name, which no container's id can have.
 
 from __future__ import annotations
 
-import os
+import posix
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from wherry.errors import (
@@ -19,6 +19,8 @@ from wherry.errors import (
     WherryError,
 )
 
+from .host import variable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .compile_exec import Target
 
 ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
+SEEK_SET = 0
 FROZEN_STATES = ("FROZEN", "FREEZING", "1")
 
 
@@ -41,14 +44,14 @@ def check_id(container_id: str) -> None:
 
 def default_root(euid: int, in_userns: bool) -> str:
     """Where state folders are when `--root` does not say; the native verbs decide the same (native/state.c)."""
-    xdg = os.environ.get("XDG_RUNTIME_DIR")
-    if xdg and (euid != 0 or (in_userns and os.environ.get("USER") != "root")):
+    xdg = variable("XDG_RUNTIME_DIR")
+    if xdg and (euid != 0 or (in_userns and variable("USER") != "root")):
         return f"{xdg}/wherry/runtime"
     if euid == 0:
         return "/run/wherry/runtime"
     own = f"/run/user/{euid}"
     try:
-        if os.stat(own).st_uid == euid:
+        if posix.stat(own).st_uid == euid:
             return f"{own}/wherry/runtime"
     except OSError:
         pass
@@ -59,10 +62,10 @@ def _private_root(euid: int) -> str:
     """A directory in /tmp may have been made by anyone: it must be a real one of ours that nobody else writes."""
     path = f"/tmp/wherry-{euid}"
     try:
-        os.mkdir(path, 0o700)
+        posix.mkdir(path, 0o700)
     except FileExistsError:
         pass
-    found = os.lstat(path)
+    found = posix.lstat(path)
     if found.st_mode & 0o170022 != 0o040000 or found.st_uid != euid:
         text = f"{path} is not a directory that only this user can write"
         raise WherryError(PERMISSION_DENIED, text, hint="set XDG_RUNTIME_DIR or --root")
@@ -82,8 +85,8 @@ class StateFolder:
     def discard(self) -> None:
         """Remove the folder of a container that is not going to be."""
         _remove(self.path)
-        os.close(self.lock_fd)
-        os.close(self.plan_fd)
+        posix.close(self.lock_fd)
+        posix.close(self.plan_fd)
 
 
 def check_free(root: str, container_id: str, native: str) -> None:
@@ -92,35 +95,35 @@ def check_free(root: str, container_id: str, native: str) -> None:
     Raises WherryError(ALREADY_EXISTS).
     """
     path = f"{root}/{container_id}"
-    if not os.access(path, os.F_OK):
+    if not posix.access(path, posix.F_OK):
         return
-    if os.access(f"{path}/state.json", os.F_OK) or not _lock_is_free(path):
+    if posix.access(f"{path}/state.json", posix.F_OK) or not _lock_is_free(path):
         raise _exists(container_id)
     words = [native, "--root", root, "delete", "--force", container_id]
-    pid = os.posix_spawn(native, words, os.environ)
-    os.waitpid(pid, 0)
-    if os.access(path, os.F_OK):
+    pid = posix.posix_spawn(native, words, posix.environ)
+    posix.waitpid(pid, 0)
+    if posix.access(path, posix.F_OK):
         raise _exists(container_id)
 
 
 def create(root: str, container_id: str, plan: bytes, config: bytes) -> StateFolder:
     """Make the folder with its plan, document and lock. Raises WherryError(ALREADY_EXISTS) and for I/O errors."""
     path = f"{root}/{container_id}"
-    draft = f"{path}~{os.getpid()}"
+    draft = f"{path}~{posix.getpid()}"
     lock_fd = plan_fd = -1
     try:
         _make_directory(root, draft)
-        lock_fd = os.open(f"{draft}/lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        lock_fd = posix.open(f"{draft}/lock", posix.O_RDWR | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
         flock(lock_fd, LOCK_EX | LOCK_NB)
         _write(f"{draft}/config.json", config)
         plan_fd = _write(f"{draft}/plan", plan, keep=True)
-        os.rename(draft, path)
+        posix.rename(draft, path)
     except OSError as error:
         _remove(draft)
         for fd in (lock_fd, plan_fd):
             if fd >= 0:
-                os.close(fd)
-        if os.access(path, os.F_OK):
+                posix.close(fd)
+        if posix.access(path, posix.F_OK):
             raise _exists(container_id) from None
         raise WherryError(
             UNAVAILABLE, f"cannot make the container's state folder: {error.strerror}", path=error.filename or path
@@ -130,36 +133,38 @@ def create(root: str, container_id: str, plan: bytes, config: bytes) -> StateFol
 
 def _make_directory(root: str, path: str) -> None:
     try:
-        os.mkdir(path, 0o711)
+        posix.mkdir(path, 0o711)
     except FileNotFoundError:
+        import os
+
         os.makedirs(root, 0o700, exist_ok=True)
-        os.mkdir(path, 0o711)
+        posix.mkdir(path, 0o711)
     except FileExistsError:  # of a killed creator whose pid has come round again
         _remove(path)
-        os.mkdir(path, 0o711)
+        posix.mkdir(path, 0o711)
 
 
 def _write(path: str, data: bytes, *, keep: bool = False) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
         while view:
-            view = view[os.write(fd, view) :]
+            view = view[posix.write(fd, view) :]
     except OSError:
-        os.close(fd)
+        posix.close(fd)
         raise
     if keep:
-        os.lseek(fd, 0, os.SEEK_SET)
+        posix.lseek(fd, 0, SEEK_SET)
         return fd
-    os.close(fd)
+    posix.close(fd)
     return -1
 
 
 def _remove(path: str) -> None:
     try:
-        for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")
-        os.rmdir(path)
+        for name in posix.listdir(path):
+            posix.unlink(f"{path}/{name}")
+        posix.rmdir(path)
     except OSError:
         pass
 
@@ -170,7 +175,7 @@ def _exists(container_id: str) -> WherryError:
 
 def _lock_is_free(path: str) -> bool:
     try:
-        fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = posix.open(f"{path}/lock", posix.O_RDWR | posix.O_CLOEXEC)
     except OSError:
         return True
     try:
@@ -178,7 +183,7 @@ def _lock_is_free(path: str) -> bool:
     except OSError:
         return False
     finally:
-        os.close(fd)
+        posix.close(fd)
     return True
 
 
@@ -232,15 +237,15 @@ def read_state(root: str, container_id: str) -> tuple[dict[str, Any], bytes]:
 def start_time(pid: int) -> int:
     """Field 22 of /proc/PID/stat; 0 when the process is gone or dead."""
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return 0
     try:
-        fields = os.read(fd, 4096).rpartition(b") ")[2].split()
+        fields = posix.read(fd, 4096).rpartition(b") ")[2].split()
     except OSError:
         return 0
     finally:
-        os.close(fd)
+        posix.close(fd)
     return 0 if len(fields) < 20 or fields[0] in (b"Z", b"X") else int(fields[19])
 
 
@@ -250,13 +255,13 @@ def is_frozen(freezer: str) -> bool:
         return False
     for name in ("cgroup.freeze", "freezer.state"):
         try:
-            fd = os.open(f"{freezer}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = posix.open(f"{freezer}/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError:
             continue
         try:
-            return os.read(fd, 64).decode().strip() in FROZEN_STATES
+            return posix.read(fd, 64).decode().strip() in FROZEN_STATES
         except OSError:
             return False
         finally:
-            os.close(fd)
+            posix.close(fd)
     return False

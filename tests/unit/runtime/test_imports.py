@@ -19,31 +19,17 @@ import sys
 before = set(sys.modules)
 sys.path.append(sys.argv.pop(1))
 import wherry.runtime.main
-import os
+import posix
 def report(*_):
     loaded = sorted(set(sys.modules) - before)
-    os.write(3, "\\n".join(loaded).encode())
-    os._exit(0)
-os.execv = report
+    posix.write(3, "\\n".join(loaded).encode())
+    posix._exit(0)
+posix.execv = report
 sys.argv[0] = "/nonexistent/wherry-runtime"
 sys.exit(wherry.runtime.main.main(sys.argv[1:]))
 """
 
-STANDARD = {
-    "__future__",
-    "gc",
-    "_collections_abc",
-    "_json",
-    "_stat",
-    "_struct",
-    "fcntl",
-    "genericpath",
-    "os",
-    "os.path",
-}
-STANDARD |= {"math", "posixpath", "stat", "zlib"}
-# Needed only where the interpreter's build has them as shared objects or lacks a codec.
-OPTIONAL = {"encodings.utf_8_sig"}
+STANDARD = {"__future__", "_json", "_struct", "fcntl", "gc", "math", "posix", "zlib"}
 
 COMMON = {
     "wherry",
@@ -80,6 +66,7 @@ COMMON = {
     "wherry.runtime.main",
     "wherry.runtime.mount_options",
     "wherry.runtime.options",
+    "wherry.runtime.paths",
     "wherry.runtime.report",
     "wherry.runtime.state_folder",
 }
@@ -106,7 +93,7 @@ def loaded(root, *words):
     with open(read_end) as file:
         names = set(file.read().split())
     assert status == 0
-    return {name for name in names if not name.startswith("encodings.")} - STANDARD - BY_HOST - OPTIONAL
+    return {name for name in names if not name.startswith("encodings.")} - STANDARD - BY_HOST
 
 
 @pytest.fixture
@@ -116,6 +103,7 @@ def bundle(tmp_path):
     document = default_config()
     document["process"]["terminal"] = False
     (tmp_path / "rootfs").mkdir()
+    (tmp_path / "root").mkdir()
     (tmp_path / "config.json").write_text(json.dumps(document))
     return tmp_path
 
@@ -134,7 +122,7 @@ def test_exec(tmp_path, bundle):
     from wherry.runtime.state_folder import start_time
 
     folder = tmp_path / "root/box"
-    folder.mkdir(parents=True)
+    folder.mkdir()
     plan = Plan()
     plan.program(0).emit("META", "cgroup", "")
     (folder / "plan").write_bytes(plan.encode())

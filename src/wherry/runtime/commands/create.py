@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci import config
 from wherry.runtime.arguments import FLAG, TEXT, Arguments, parse
 from wherry.runtime.commands.terminal import check_terminal
 from wherry.runtime.compile import compile_container
-from wherry.runtime.host import Host
+from wherry.runtime.host import Host, variable
 from wherry.runtime.options import Options
+from wherry.runtime.paths import absolute
 from wherry.runtime.state_folder import check_free, check_id, default_root
 from wherry.runtime.state_folder import create as create_folder
 
@@ -47,7 +48,7 @@ def launch(context: Context, arguments: Arguments, command: str, words: list[str
     check_id(container_id)
     host = Host.probe()
     given = context.arguments.text("root")
-    root = os.path.abspath(given) if given else default_root(host.euid, host.in_userns)
+    root = absolute(given) if given else default_root(host.euid, host.in_userns)
     options = make_options(context, arguments, container_id, root)
     check_free(root, container_id, context.native)
     path = arguments.text("config") or f"{options.bundle}/config.json"
@@ -59,8 +60,8 @@ def launch(context: Context, arguments: Arguments, command: str, words: list[str
     for line in options.warnings:
         context.report.warning(line)
     folder = create_folder(root, container_id, plan.encode(), data)
-    os.set_inheritable(folder.lock_fd, True)
-    os.set_inheritable(folder.plan_fd, True)
+    posix.set_inheritable(folder.lock_fd, True)
+    posix.set_inheritable(folder.plan_fd, True)
     native = [command, "--root", root, "--id", container_id, "--lock-fd", str(folder.lock_fd)]
     native += context.report.options() + words
     if options.kept_fds:
@@ -74,8 +75,8 @@ def launch(context: Context, arguments: Arguments, command: str, words: list[str
 
 def make_options(context: Context, arguments: Arguments, container_id: str, root: str) -> Options:
     """What the command line says, with absolute paths."""
-    bundle = os.path.abspath(arguments.text("bundle") or ".")
-    listen_fds = os.environ.get("LISTEN_FDS", "")
+    bundle = absolute(arguments.text("bundle") or ".")
+    listen_fds = variable("LISTEN_FDS")
     return Options(
         id=container_id,
         bundle=bundle,
@@ -89,10 +90,10 @@ def make_options(context: Context, arguments: Arguments, container_id: str, root
         no_new_keyring=arguments.flag("no-new-keyring"),
         cgroup_manager=context.cgroup_manager,
         rootless=context.rootless,
-        notify_socket=os.environ.get("NOTIFY_SOCKET", ""),
+        notify_socket=variable("NOTIFY_SOCKET"),
         native_path=context.native,
     )
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(path) if path else ""
+    return absolute(path) if path else ""

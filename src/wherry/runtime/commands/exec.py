@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci import config
@@ -11,6 +11,7 @@ from wherry.runtime.commands.terminal import check_terminal
 from wherry.runtime.compile_exec import compile_exec
 from wherry.runtime.host import Host
 from wherry.runtime.options import Options
+from wherry.runtime.paths import absolute
 from wherry.runtime.state_folder import check_id, default_root, open_target
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ def run(context: Context) -> int:
     check_id(container_id)
     host = Host.probe()
     given = context.arguments.text("root")
-    root = os.path.abspath(given) if given else default_root(host.euid, host.in_userns)
+    root = absolute(given) if given else default_root(host.euid, host.in_userns)
     target = open_target(root, container_id, ignore_paused=arguments.flag("ignore-paused"))
     document = config.load(f"{root}/{container_id}/config.json")
     process = make_process(arguments, command, document)
@@ -65,9 +66,9 @@ def run(context: Context) -> int:
     plan = compile_exec(process, document, host, target, options, sub_cgroups=sub_cgroups)
     for line in options.warnings:
         context.report.warning(line)
-    plan_fd = os.memfd_create("plan", 0)
-    os.write(plan_fd, plan.encode())
-    os.lseek(plan_fd, 0, os.SEEK_SET)
+    plan_fd = posix.memfd_create("plan", 0)
+    posix.write(plan_fd, plan.encode())
+    posix.lseek(plan_fd, 0, 0)
     words = ["@exec", *context.report.options()]
     if detached:
         words.append("--detach")
@@ -81,9 +82,9 @@ def _options(context: Context, arguments: Arguments, container_id: str, root: st
     return Options(
         id=container_id,
         root=root,
-        console_socket=os.path.abspath(console) if console else "",
-        pid_file=os.path.abspath(pid_file) if pid_file else "",
-        pidfd_socket=os.path.abspath(pidfd) if pidfd else "",
+        console_socket=absolute(console) if console else "",
+        pid_file=absolute(pid_file) if pid_file else "",
+        pidfd_socket=absolute(pidfd) if pidfd else "",
         preserve_fds=arguments.number("preserve-fds"),
         no_new_keyring=arguments.flag("no-new-keyring"),
         rootless=context.rootless,

@@ -162,3 +162,23 @@ static inline int sys_close_range(unsigned first, unsigned last, unsigned flags)
 {
 	return (int)syscall(NR_CLOSE_RANGE, first, last, flags);
 }
+
+/* A system call without the C library's code around it. Returns the negative errno on failure. */
+static inline long bare_call(long number, long a, long b, long c)
+{
+#if defined(__x86_64__)
+	long result;
+	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+	return result;
+#elif defined(__aarch64__)
+	register long x8 __asm__("x8") = number;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
+	return x0;
+#else
+	long result = syscall(number, a, b, c);
+	return result < 0 ? -errno : result;
+#endif
+}

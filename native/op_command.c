@@ -1,7 +1,9 @@
 /* The container's command: CHDIR, FIND, WAIT_START, EXEC. */
 #include <limits.h>
+#include <link.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -122,14 +124,39 @@ static int hand_over(struct context *c, struct failure *f)
 	return 0;
 }
 
-/* Set-up is over and the wait may be long: give back the pages of code that only set-up needed. */
+/* Set-up is over and the wait may be long: give back the pages of code and constants. Those that run next come back by
+ * themselves, in pieces of 64 KiB; so the C library must not be needed. */
 static void shed_code(void)
 {
-	extern const char __executable_start[], etext[];
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t first = (uintptr_t)__executable_start & ~(page - 1), end = (uintptr_t)etext & ~(page - 1);
-	if (first < end)
-		madvise((void *)first, end - first, MADV_DONTNEED);
+	const ElfW(Phdr) *header = (const void *)getauxval(AT_PHDR);
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = 0;
+	unsigned long count = header ? getauxval(AT_PHNUM) : 0;
+	for (unsigned long i = 0; i < count; i++)
+		if (header[i].p_type == PT_PHDR)
+			base = (uintptr_t)header - header[i].p_vaddr;
+	for (unsigned long i = 0; i < count; i++) {
+		uintptr_t first = (base + header[i].p_vaddr) & ~(page - 1);
+		uintptr_t end = base + header[i].p_vaddr + header[i].p_memsz;
+		if (header[i].p_type == PT_LOAD && !(header[i].p_flags & PF_W))
+			bare_call(SYS_madvise, (long)first, (long)(end - first), MADV_DONTNEED);
+	}
+}
+
+/* Opening a fifo for writing waits for a reader. */
+static int open_fifo(const struct context *c)
+{
+	char name[16];
+	autoclose int dir = open_descriptors(c);
+	snprintf(name, sizeof name, "%d", slot(c, SLOT_FIFO));
+	if (dir < 0)
+		return -1;
+	shed_code();
+	long fd;
+	do
+		fd = bare_call(SYS_openat, dir, (long)name, O_WRONLY | O_CLOEXEC);
+	while (fd == -EINTR);
+	errno = fd < 0 ? (int)-fd : 0;
+	return fd < 0 ? -1 : (int)fd;
 }
 
 OPERATION(WAIT_START)
@@ -137,10 +164,7 @@ OPERATION(WAIT_START)
 	UNUSED(a);
 	if (hand_over(c, f) < 0)
 		return -1;
-	shed_code();
-	do
-		c->report_fd = reopen(c, slot(c, SLOT_FIFO), O_WRONLY);
-	while (c->report_fd < 0 && errno == EINTR);
+	c->report_fd = open_fifo(c);
 	if (c->report_fd < 0)
 		return fail(f, errno, "wait for start: open exec.fifo");
 	slot_set(c, SLOT_FIFO, -1, 0);

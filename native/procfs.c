@@ -87,10 +87,15 @@ int procfs_write_self(const struct context *c, const char *path, const void *dat
 	return write_once(procfs_open_self(c, path, O_WRONLY), data, size);
 }
 
+int open_descriptors(const struct context *c)
+{
+	return procfs_open_self(c, "fd", O_PATH | O_DIRECTORY);
+}
+
 int reopen(const struct context *c, int fd, int flags)
 {
 	char name[16];
-	autoclose int dir = procfs_open_self(c, "fd", O_PATH | O_DIRECTORY);
+	autoclose int dir = open_descriptors(c);
 	if (dir < 0)
 		return -1;
 	snprintf(name, sizeof name, "%d", fd);

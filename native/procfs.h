@@ -13,6 +13,8 @@ int procfs_open_self(const struct context *c, const char *path, int flags);
 int procfs_write(const struct context *c, const char *path, const void *data, size_t size);
 int procfs_write_self(const struct context *c, const char *path, const void *data, size_t size);
 
+/* The directory of our descriptors: its entries, by number, can be opened again. */
+int open_descriptors(const struct context *c);
 /* Open again, with other flags, what an O_PATH descriptor stands for. */
 int reopen(const struct context *c, int fd, int flags);
 

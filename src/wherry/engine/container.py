@@ -12,6 +12,8 @@ from . import records
 from .monitor_folder import MonitorFolder
 from .processes import boot_id
 
+KILL_PATIENCE_S = 10
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -173,20 +175,26 @@ class Container:
         if self.status() not in ("running", "paused", "restarting"):
             return
         facts = self.facts()
-        patience = facts["stopTimeout"] if timeout_s is None else timeout_s
+        patience_s = facts["stopTimeout"] if timeout_s is None else timeout_s
         self.folder.forbid_restart()
-        with self.attach() as client:
-            client.forbid_restart()
-            client.kill(signal_number(facts["stopSignal"]))
-            if await_exit(client, timeout_s=patience) is None:
-                client.kill(signal.SIGKILL)
-                if await_exit(client, timeout_s=10) is None:
-                    raise WherryError(
-                        INTERNAL,
-                        f"container {self.name} did not end 10 s after SIGKILL",
-                        hint="a process hangs in the kernel",
-                    )
+        ended = self._end(signal_number(facts["stopSignal"]), patience_s) or self._end(signal.SIGKILL, KILL_PATIENCE_S)
+        if not ended:
+            raise WherryError(
+                INTERNAL,
+                f"container {self.name} did not end {KILL_PATIENCE_S} s after SIGKILL",
+                hint="a process hangs in the kernel",
+            )
         self.settle()
+
+    def _end(self, number: int, patience_s: float) -> bool:
+        """Send a signal, by the monitor if it lives, and wait for the end of the container."""
+        if self.folder.monitor_pid():
+            with self.attach() as client:
+                client.forbid_restart()
+                client.kill(number)
+                return await_exit(client, timeout_s=patience_s) is not None
+        pid = self.pid()
+        return pid == 0 or _end_process(pid, number, patience_s)
 
     def wait(self) -> int:
         """Wait for the end; the exit status, 128 + n for a signal, 255 when it was not observed."""
@@ -263,6 +271,22 @@ class Container:
         from .logs import read_logs
 
         return read_logs(self._engine, self, follow=follow, tail=tail)
+
+
+def _end_process(pid: int, number: int, patience_s: float) -> bool:
+    import select
+
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+        return bool(select.select([descriptor], [], [], patience_s)[0])
+    except ProcessLookupError:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def await_exit(client: Client, *, timeout_s: float | None = None) -> Exit | None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 
+from wherry.errors import DEADLINE, WherryError
 from wherry.oci.json_text import loads
+
+PATIENCE_S = 10
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +29,25 @@ class MonitorFolder:
         self._clear()
 
     def remove(self) -> None:
-        """Remove the folder; a missing one is no error."""
+        """Remove the folder, once its monitor has left; a missing one is no error.
+
+        Raises WherryError (deadline) when the monitor of a container that is over does not leave.
+        """
+        self._await_end_of_monitor()
         try:
             self._clear()
             os.rmdir(self.path)
         except FileNotFoundError:
             pass
+
+    def _await_end_of_monitor(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self.monitor_pid():
+            if time.monotonic() > deadline:
+                raise WherryError(
+                    DEADLINE, f"the monitor (pid {self.monitor_pid()}) does not leave", hint="end it", path=self.path
+                )
+            time.sleep(0.002)  # a record lock can be waited for, but not with a deadline
 
     def _clear(self) -> None:
         for name in os.listdir(self.path):

@@ -29,20 +29,6 @@ _SECTIONS = (
     ("rdma", "rdma", "rdma"),
 )
 
-# What every container may use beside its own rules: making nodes, the standard devices, terminals.
-_DEFAULT_RULES: tuple[DeviceRule, ...] = (
-    (True, "c", -1, -1, "m"),
-    (True, "b", -1, -1, "m"),
-    (True, "c", 1, 3, "rwm"),
-    (True, "c", 1, 5, "rwm"),
-    (True, "c", 1, 7, "rwm"),
-    (True, "c", 1, 8, "rwm"),
-    (True, "c", 1, 9, "rwm"),
-    (True, "c", 5, 0, "rwm"),
-    (True, "c", 5, 2, "rwm"),
-    (True, "c", 136, -1, "rwm"),
-)
-
 
 def resource_settings(resources: dict[str, Any], layout: Layout, path: str = "linux.resources") -> list[Setting]:
     """The files to write, in order. Raises WherryError for a malformed or impossible request.
@@ -66,7 +52,7 @@ def device_rules(resources: dict[str, Any], path: str = "linux.resources") -> li
     document = Document(resources, path)
     rules: list[DeviceRule] = [
         *device_filter.device_rules(document.list("devices"), f"{path}.devices"),
-        *_DEFAULT_RULES,
+        *device_filter.DEFAULT_RULES,
     ]
     allowed = False
     for allow, kind, major, minor, access in rules:

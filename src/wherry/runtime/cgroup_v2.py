@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .cgroup_resources import Setting
 
 DEFAULT_PERIOD_US = 100_000
-# what a container's parents enable for it, as far as the kernel offers it
-CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
 
 _THROTTLES = (
     ("throttleReadBpsDevice", "rbps"),

@@ -4,10 +4,10 @@ import pytest
 
 from wherry.errors import WherryError
 from wherry.plan.instructions import WRITE_IF_PRESENT
-from wherry.runtime.cgroup_layout import Hierarchy, Layout
+from wherry.runtime.cgroup_layout import CONTROLLERS, Hierarchy, Layout
 from wherry.runtime.cgroup_resources import device_rules, resource_settings
 from wherry.runtime.cgroup_v1 import device_settings
-from wherry.runtime.cgroup_v2 import CONTROLLERS, cpu_weight, io_weight
+from wherry.runtime.cgroup_v2 import cpu_weight, io_weight
 
 V1_CONTROLLERS = ("cpu", "cpuset", "memory", "blkio", "pids", "hugetlb", "net_cls", "net_prio", "rdma", "devices")
 V1 = Layout([Hierarchy(1, (name,), f"/nowhere/{name}") for name in V1_CONTROLLERS])

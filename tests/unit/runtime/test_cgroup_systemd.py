@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from wherry.errors import WherryError
-from wherry.runtime.cgroup_layout import Hierarchy, Layout
+from wherry.runtime.cgroup_layout import CONTROLLERS, Hierarchy, Layout
 from wherry.runtime.cgroup_resources import device_rules, resource_settings
 from wherry.runtime.cgroup_systemd import device_properties, scope_properties, unit_name
 from wherry.runtime.cgroup_systemd_properties import (
@@ -13,7 +13,6 @@ from wherry.runtime.cgroup_systemd_properties import (
     quota_per_second,
     resource_properties,
 )
-from wherry.runtime.cgroup_v2 import CONTROLLERS
 
 V1 = Layout([Hierarchy(1, (name,), f"/nowhere/{name}") for name in ("cpu", "cpuset", "memory", "blkio", "pids")])
 V2 = Layout([], Hierarchy(2, CONTROLLERS, "/sys/fs/cgroup"))

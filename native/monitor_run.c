@@ -60,6 +60,18 @@ static void keep_to_ourselves(struct monitor *m)
 	m->context.host_only_count = MONITOR_OWN;
 }
 
+/* The user's descriptors are the container's alone: the other side of a pipe that we kept would never see its end. They
+ * stay only where a restart will need them. */
+static void drop_preserved(struct monitor *m)
+{
+	const struct monitor_options *o = &m->options;
+
+	if (o->restart != RESTART_NO || o->on_unhealthy == UNHEALTHY_RESTART)
+		return;
+	for (int fd = 3; fd < 3 + o->preserve_fds; fd++)
+		close(fd);
+}
+
 /* Run HOST: INIT waits for its start afterwards. On failure nothing is left of it. */
 int run_create(struct monitor *m, struct failure *f)
 {
@@ -81,6 +93,7 @@ int run_create(struct monitor *m, struct failure *f)
 		stdio_close(m);
 		return -1;
 	}
+	drop_preserved(m);
 	lower_oom_score();
 	m->oom_before = oom_kills(m->options.memory_cgroup);
 	m->phase = PHASE_CREATED;

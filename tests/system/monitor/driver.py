@@ -34,6 +34,7 @@ class Monitored:
         self.state_folder = runtime.root / container_id
         self.log = place / f"{container_id}.log"
         self.init = False
+        self.preserve_fds = 0
         bundle.linux["cgroupsPath"] = f"/{container_id}"
         self.memory_cgroup = Path("/sys/fs/cgroup/memory") / container_id
 
@@ -44,6 +45,7 @@ class Monitored:
             root=str(self.runtime.root),
             monitor=True,
             init=self.init,
+            preserve_fds=self.preserve_fds,
         )
 
     def prepare(self) -> Path:

@@ -115,6 +115,22 @@ def test_no_descriptor_of_the_monitor_reaches_the_container(monitored: Monitored
     assert sorted(os.listdir(f"/proc/{monitored.pid}/fd")) == ["0", "1", "2"]
 
 
+def test_a_descriptor_of_the_user_is_the_containers_alone(monitored: Monitored, place: Path) -> None:
+    monitored.preserve_fds = 1
+    monitored.bundle.shell("echo hello >&3; exec 3>&-; exec sleep 1000")
+    plan = monitored.prepare()
+    command = monitored.command(5, 6, "--detach-start", "--preserve-fds", "1")
+    quoted = " ".join(f"'{word}'" for word in command)
+    reading, writing = os.pipe()
+    script = f"{quoted} 3>&0 0</dev/null 5<{plan} 6>{place}/report"
+    subprocess.run(["sh", "-c", script], stdin=writing, check=True)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert said.read() == "hello\n"
+    wait_until(lambda: "started" in (place / "report").read_text())
+    assert process_state(monitored.pid) == "S"
+
+
 def strace(monitored: Monitored, *rules: str) -> bool:
     """Start under strace. True when the report ended in `started`."""
     (monitored.folder / "monitor.lock").unlink(missing_ok=True)
@@ -184,8 +200,8 @@ def talked_to(monitored: Monitored) -> Monitored:
     return monitored
 
 
-def adopt(monitored: Monitored, *options: str) -> list[str]:
-    """Start a monitor for a container that has lost its own."""
+def adopt(monitored: Monitored, *options: str, first: bool = False) -> list[str]:
+    """Start a monitor for a container that has lost its own; its report, or its first line only."""
     plan_fd = os.open(monitored.state_folder / "plan", os.O_RDONLY)
     report, report_end = os.pipe()
     command = monitored.command(plan_fd, report_end, "--adopt", *options)
@@ -193,7 +209,7 @@ def adopt(monitored: Monitored, *options: str) -> list[str]:
     os.close(plan_fd)
     os.close(report_end)
     with os.fdopen(report) as lines:
-        return lines.read().splitlines()
+        return [lines.readline()] if first else lines.read().splitlines()
 
 
 def test_a_new_monitor_takes_over(monitored: Monitored) -> None:
@@ -235,10 +251,7 @@ def test_a_created_container_is_adopted_and_started(monitored: Monitored) -> Non
     monitored.bundle.args("sleep", "1000")
     monitored.create()
     kill_monitor(monitored)
-    plan_fd = os.open(monitored.state_folder / "plan", os.O_RDONLY)
-    subprocess.run(monitored.command(plan_fd, 2, "--adopt"), pass_fds=(plan_fd,), stderr=subprocess.DEVNULL)
-    os.close(plan_fd)
-    wait_until(lambda: monitored.is_monitored and (monitored.folder / "attach.sock").exists())
+    assert adopt(monitored, first=True)[0].startswith("created ")
     with monitored.client() as client:
         client.start()
     assert monitored.read("monitor.json")["status"] == "running"

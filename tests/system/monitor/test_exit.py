@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,16 @@ def test_a_child_that_ran_out_of_memory_counts(monitored: Monitored) -> None:
     monitored.bundle.shell("tail /dev/zero; exit 3")
     record = monitored.run("--memory-cgroup", monitored.memory_cgroup)
     assert (record["exitCode"], record["signal"], record["oomKilled"]) == (3, 0, True)
+
+
+def test_the_counters_of_both_hierarchies_are_read(monitored: Monitored, place: Path) -> None:
+    """The format of v2's memory.events, counted up from what it was at the start."""
+    folder = place / "group"
+    folder.mkdir()
+    (folder / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 2\noom_kill 2\noom_group_kill 0\n")
+    monitored.bundle.mount("/group", "bind", str(folder), "bind")
+    monitored.bundle.shell("sed -i 's/oom_kill 2/oom_kill 3/' /group/memory.events")
+    assert monitored.run("--memory-cgroup", folder)["oomKilled"] is True
 
 
 def test_the_report_names_the_process_as_the_host_sees_it(monitored: Monitored) -> None:
@@ -131,8 +143,6 @@ def test_a_second_monitor_is_refused(monitored: Monitored) -> None:
     monitored.start()
     read, write = os.pipe()
     plan_fd = os.open(monitored.state_folder / "plan", os.O_RDONLY)
-    import subprocess
-
     command = monitored.command(plan_fd, write)
     subprocess.run(command, pass_fds=(plan_fd, write), stderr=subprocess.DEVNULL, check=True)
     os.close(write)

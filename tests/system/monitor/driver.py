@@ -162,3 +162,8 @@ def next_of(client: Client, kind: type) -> Any:
         if isinstance(event, kind):
             return event
     raise AssertionError(f"the connection ended without {kind.__name__}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    return process_state(pid) not in ("", "Z")

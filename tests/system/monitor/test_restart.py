@@ -10,7 +10,7 @@ import pytest
 from wherry.engine import attach
 
 from ..runtimes import process_state, wait_until
-from .driver import Monitored, next_of
+from .driver import Monitored, is_alive, next_of
 from .test_log import k8s_text
 
 
@@ -63,7 +63,7 @@ def test_a_killed_container_is_started_again(monitored: Monitored) -> None:
         assert next_of(client, attach.Exit) == attach.Exit(137, 9, 0, False, False)
         second = next_of(client, attach.Started).pid
         assert process_state(first) == ""
-        assert process_state(second) in ("R", "S", "D")
+        assert is_alive(second)
         assert monitored.read("monitor.json")["restarts"] == 1
         state = json.loads(monitored.runtime("state", monitored.id).stdout)
         assert (state["pid"], state["status"]) == (second, "running")

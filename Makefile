@@ -52,7 +52,7 @@ demo: setup
 	@demo/demo.sh $(BIN)/wherry
 
 demo-rootless: setup
-	@demo/rootless.sh .venv src/wherry
+	@demo/rootless.sh .venv
 
 bench: setup
 	@for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done

@@ -225,37 +225,56 @@ static void find_orphan(struct context *c)
 		c->child = pid;
 }
 
-static void end_process(pid_t pid, int pidfd)
+/* Reap a killed process. One that is frozen or hangs in the kernel is not waited for longer than this. */
+static bool reap(pid_t pid, int timeout_ms)
 {
-	if (pid <= 0)
-		return;
-	if (pidfd < 0 || sys_pidfd_send_signal(pidfd, SIGKILL) < 0)
-		kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	for (int waited = 0;; waited++) {
+		pid_t got = waitpid(pid, NULL, WNOHANG);
+		if (got == pid || (got < 0 && errno == ECHILD))
+			return true;
+		if (waited >= timeout_ms)
+			return false;
+		poll(NULL, 0, 1);
+	}
 }
 
-static void end_child(struct context *c)
+static void kill_process(pid_t pid, int pidfd)
 {
-	if (c->stage > 0) {
-		end_process(c->stage, -1);
-		if (c->child == c->stage)
-			c->child = 0;
-		c->program = PROGRAM_HOST;
-		find_orphan(c);
+	if (pid > 0 && (pidfd < 0 || sys_pidfd_send_signal(pidfd, SIGKILL) < 0))
+		kill(pid, SIGKILL);
+}
+
+enum { FROZEN_MS = 500, LAST_MS = 10000 };
+
+static void end_stage(struct context *c)
+{
+	if (c->stage <= 0)
+		return;
+	kill_process(c->stage, -1);
+	reap(c->stage, FROZEN_MS);
+	if (c->child == c->stage) {
+		c->child = 0;
+		close_descriptor(&c->child_pidfd);
 	}
-	end_process(c->child, c->stage > 0 ? -1 : c->child_pidfd);
-	c->stage = c->child = 0;
-	close_descriptor(&c->child_pidfd);
-	close_descriptor(&c->peer);
+	c->program = PROGRAM_HOST;
+	find_orphan(c);
+	c->stage = 0;
 }
 
 int undo(struct context *c, struct failure *f)
 {
 	UNUSED(f);
-	end_child(c);
+	end_stage(c);
+	pid_t child = c->child;
+	kill_process(child, c->child_pidfd);
+	bool reaped = child <= 0 || reap(child, FROZEN_MS);
+	c->child = 0;
+	close_descriptor(&c->child_pidfd);
+	close_descriptor(&c->peer);
 	c->undoing = !c->ready;
-	run_all_steps(c, PROGRAM_DELETE);
+	run_all_steps(c, PROGRAM_DELETE); /* thaws its group */
+	if (!reaped)
+		reap(child, LAST_MS);
 	for (unsigned i = 0; i < PLAN_SLOTS; i++)
 		slot_set(c, i, -1, 0);
 	return 0;

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,12 +43,20 @@ def test_user_namespace(user_box: Box) -> None:
 
 
 def test_set_id_helpers(user_box: Box) -> None:
-    entry = "root:100000:65536"
-    for path in (Path("/etc/subuid"), Path("/etc/subgid")):
-        if entry not in path.read_text().splitlines():
-            pytest.skip(f"{path} does not give root 100000:65536")
-    helpers = ("/usr/bin/newuidmap", "/usr/bin/newgidmap")
-    user_box.after_clone[0] = ("MAPS", MAP, MAP, 0, *helpers)
+    """newuidmap and newgidmap, with /etc/subuid and /etc/subgid of the test's own."""
+    grants = user_box.place / "grants"
+    grants.write_text("root:100000:65536\n")
+    wrapper = user_box.place / "wrapper"
+    wrapper.write_text(
+        f"""#!/bin/sh
+        exec unshare -m --propagation slave sh -c '
+            for file in /etc/subuid /etc/subgid; do mount --bind {grants} $file || exit 90; done
+            exec {user_box.executable} "$@"' wherry "$@"
+        """
+    )
+    wrapper.chmod(0o755)
+    user_box.executable = str(wrapper)
+    user_box.after_clone[0] = ("MAPS", MAP, MAP, 0, "/usr/bin/newuidmap", "/usr/bin/newgidmap")
     assert user_box.output("id -u") == "0\n"
 
 

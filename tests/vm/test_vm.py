@@ -22,10 +22,10 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 GUEST = Path(__file__).parent / "guest"
 
 
-def guest_tests() -> list[str]:
-    """`file::function` of every test in the guest."""
+def guest_tests(folder: Path) -> list[str]:
+    """`file::function` of every test in a folder of the guest's."""
     found = []
-    for file in sorted(GUEST.glob("test_*.py")):
+    for file in sorted(folder.glob("test_*.py")):
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 found.append(f"{file.name}::{node.name}")
@@ -45,12 +45,27 @@ def console(machine: Machine) -> str:
     return machine.boot("wherry.job=tests")
 
 
-@pytest.mark.parametrize("name", guest_tests())
-def test_in_the_guest(console: str, name: str) -> None:
+@pytest.fixture(scope="module")
+def console_v1(machine: Machine) -> str:
+    """The console of a boot with version 1 controllers under systemd."""
+    return machine.boot("wherry.job=v1", "systemd.unified_cgroup_hierarchy=0")
+
+
+def check(console: str, name: str) -> None:
     outcomes = {test: outcome for test, outcome in results(console).items() if test.split("[")[0] == name}
     assert outcomes, f"no outcome of {name}:\n{console[-8000:]}"
     bad = {test: outcome for test, outcome in outcomes.items() if outcome != "passed"}
     assert not bad, f"{bad}\n{console}"
+
+
+@pytest.mark.parametrize("name", guest_tests(GUEST))
+def test_in_the_guest(console: str, name: str) -> None:
+    check(console, name)
+
+
+@pytest.mark.parametrize("name", guest_tests(GUEST / "v1"))
+def test_in_the_guest_with_version_1(console_v1: str, name: str) -> None:
+    check(console_v1, f"v1/{name}")
 
 
 def test_a_container_after_a_reboot(machine: Machine) -> None:

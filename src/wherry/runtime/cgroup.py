@@ -405,15 +405,16 @@ def _directories(
             raise linux.error("cgroupsPath", "the root of the control groups cannot be a container's")
         return [(hierarchy, f"{hierarchy.mount_point}/{inside}") for hierarchy in layout.all()]
     inside = "/".join([part for part in path.split("/") if part not in ("", ".")]) or container_id
-    return [(hierarchy, f"{_base(hierarchy)}/{inside}") for hierarchy in layout.all()]
+    return [(hierarchy, f"{_base(hierarchy, layout)}/{inside}") for hierarchy in layout.all()]
 
 
-def _base(hierarchy: Hierarchy) -> str:
-    """Where relative paths begin: our own group; in version 2 its parent, for a group with processes has no
-    children with controllers.
+def _base(hierarchy: Hierarchy, layout: Layout) -> str:
+    """Where relative paths begin: our own group; in a version 2 layout its parent.
+
+    There a group with processes cannot have children with controllers.
     """
     own = hierarchy.own_directory
-    if hierarchy.version == 1 or own == hierarchy.mount_point:
+    if layout.mode != "v2" or own == hierarchy.mount_point:
         return own
     return own.rpartition("/")[0]
 

@@ -73,7 +73,6 @@ def remove(group: str) -> None:
         ({"cpu": {"quota": 20000, "period": 50000}}, "cpu", "cpu.cfs_period_us", "50000"),
         ({"cpu": {"cpus": "0", "mems": "0"}}, "cpuset", "cpuset.cpus", "0"),
         ({"pids": {"limit": 13}}, "pids", "pids.max", "13"),
-        ({"blockIO": {"weight": 200}}, "blkio", "blkio.bfq.weight", "200"),
     ],
 )
 def test_limits(
@@ -86,6 +85,14 @@ def test_limits(
     assert str(container.pid) in read(controller, group, "cgroup.procs").split()
     container.delete("--force")
     assert cgroups_named(group) == []
+
+
+def test_block_io_weight(container: Container, bundle: Bundle, group: str) -> None:
+    if not (v1("blkio") / "blkio.bfq.io_service_bytes").exists():
+        pytest.skip("the kernel has no BFQ scheduler")
+    limited(bundle, blockIO={"weight": 200})
+    container.create()
+    assert read("blkio", group, "blkio.bfq.weight") == "200"
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,9 @@ def test_relative_and_missing_paths_stand_beside_us_in_v2_and_below_us_in_v1():
     assert compiled(linux(), V2)[0].path == "/sys/fs/cgroup/a/box"
     assert compiled(linux(cgroupsPath="./x/"), v1("pids"))[0].path == "/sys/fs/cgroup/pids/mine/x"
     assert compiled(linux(), v1("pids"))[0].path == "/sys/fs/cgroup/pids/mine/box"
+    hybrid = v1("pids", unified=True)
+    hybrid.unified.own = "/mine"
+    assert compiled(linux(), hybrid)[0].path == "/sys/fs/cgroup/unified/mine/box"
 
 
 def test_v1_is_entered_by_the_container_itself():

@@ -8,17 +8,22 @@ job=$(sed -n 's/.*wherry\.job=\([a-z0-9]*\).*/\1/p' /proc/cmdline)
 only=$(sed -n 's/.*wherry\.only=\([a-z0-9_]*\).*/\1/p' /proc/cmdline)
 stty -opost 2>/dev/null
 echo "WHERRY-VM JOB $job $(uname -r)"
+modprobe -a overlay fuse bfq 2>/dev/null
 case $job in
 tests)
-	modprobe -a overlay fuse 2>/dev/null
-	cd /opt/wherry && python3 -m pytest -v --color=no --tb=short -rs tests/vm/guest ${only:+-k $only}
+	cd /opt/wherry && python3 -m pytest -v --color=no --tb=short -rs tests/vm/guest --ignore=tests/vm/guest/v1 ${only:+-k $only}
 	echo "WHERRY-VM END $?"
 	;;
 reboot)
 	sh /opt/wherry/tests/vm/guest/reboot.sh
 	;;
-shell)
-	sh /root/job.sh
+v1)
+	cd /opt/wherry && python3 -m pytest -v --color=no --tb=short -rs tests/vm/guest/v1 tests/system/runtime/test_cgroup.py
+	echo "WHERRY-VM END $?"
+	;;
+system)
+	cd /opt/wherry && python3 -m pytest -v --color=no --tb=short -rs tests/system/runtime
+	echo "WHERRY-VM END $?"
 	;;
 esac
 sync

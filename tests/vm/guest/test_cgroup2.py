@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,6 +229,24 @@ def test_update_and_stats(container: Container, bundle: Bundle, group: Path) -> 
     assert event["data"]["memory"]["usage"]["limit"] == 32 * MIB
     assert event["data"]["pids"] == {"current": 1, "limit": 31}
     assert event["data"]["cpu"]["usage"]["total"] > 0
+
+
+def test_events(container: Container, bundle: Bundle, group: Path, place: Path) -> None:
+    """A process killed for want of memory is an event; the end of the container ends the events."""
+    bundle.linux["resources"].update(memory={"limit": 16 * MIB, "swap": 16 * MIB})
+    bundle.shell("while [ ! -e /go ]; do sleep 0.1; done; head -c 100m /dev/zero | tail -c 90m >/dev/null; sleep 1000")
+    container.run("--detach")
+    with (place / "events").open("w") as output:
+        events = subprocess.Popen(container.runtime.command("events", container.id), stdout=output)
+    wait_until(lambda: (place / "events").read_text())
+    (bundle.rootfs / "go").touch()
+    wait_until(lambda: '"oom"' in (place / "events").read_text())
+    container.kill("KILL")
+    container.wait("stopped")
+    assert events.wait(60) == 0
+    first, *_, last = [json.loads(line) for line in (place / "events").read_text().splitlines()]
+    assert first["data"]["memory"]["usage"]["limit"] == 16 * MIB
+    assert {first["id"], last["id"]} == {container.id}
 
 
 REFUSED = json.dumps({"pids": {"limit": 5}, "cpu": {"cpus": "4095"}})

@@ -1,14 +1,14 @@
 """The monitor's attach protocol (docs/attach-protocol.md): frames as values, and a small blocking client.
 
 The socket is SOCK_SEQPACKET: one message is one frame, a type byte and a payload. `encode_*` and `decode`
-do no input or output; `Client` is for callers that can block.
+do no input or output; `Client` is for callers that can block. Every foreground run loads this module: it imports
+neither `socket` nor `dataclasses`.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-from dataclasses import dataclass
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 from struct import Struct
 
 from wherry.errors import DATA_LOSS, FAILED_PRECONDITION, NOT_FOUND, UNAVAILABLE, WherryError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAYLOAD_LIMIT_BYTES = 32768
 
 # Requests.
-STDIN, STDIN_CLOSE, RESIZE, FOLLOW, DETACH, START, NO_RESTART, REOPEN_LOG, KILL = range(1, 10)
+STDIN, STDIN_CLOSE, RESIZE, FOLLOW, DETACH, START, NO_RESTART, REOPEN_LOG, KILL, CLAIM, CLEANED = range(1, 12)
 # Events.
 DONE, STDOUT, STDERR, DROPPED, FOLLOWING, STARTED, EXIT, ERROR, HEALTH = range(0x80, 0x89)
 # What to follow.
@@ -36,47 +36,69 @@ _PID = Struct("<I")
 _EXIT = Struct("<iIIBB")
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class _Value:
+    """Values in the order of __slots__, compared and shown by them."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __init__(self, *values: object) -> None:
+        for name, value in zip(self.__slots__, values, strict=True):
+            setattr(self, name, value)
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple([getattr(self, name) for name in self.__slots__])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Value) and type(self) is type(other) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self._values()!r}"
+
+
+class Done(_Value):
     """The request of this type was carried out."""
 
+    __slots__ = ("request",)
     request: int
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(_Value):
     """Bytes of the container; `stream` is STDOUT or STDERR (a terminal is all STDOUT)."""
 
+    __slots__ = ("stream", "data")  # noqa: RUF023
     stream: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(_Value):
     """So many bytes of output were not sent, because this client read too slowly."""
 
+    __slots__ = ("size_bytes",)
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Following:
+class Following(_Value):
     """Output before this place is in the log (inode and size; 0 and 0 without a log), all after comes as Output."""
 
+    __slots__ = ("log_inode", "log_size_bytes")
     log_inode: int
     log_size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(_Value):
     """The container runs (first start, each restart, and for a client that connects while it runs)."""
 
+    __slots__ = ("pid",)
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(_Value):
     """The container ended. Not `final`: a restart follows. `code` is 128 + signal for signals."""
 
+    __slots__ = ("code", "signal", "restarts", "oom_killed", "final")  # noqa: RUF023
     code: int
     signal: int
     restarts: int
@@ -84,19 +106,19 @@ class Exit:
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(_Value):
     """The request of this type failed; `status` is what a command should exit with."""
 
+    __slots__ = ("request", "status", "message")  # noqa: RUF023
     request: int
     status: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(_Value):
     """The health status changed: one of `HEALTH_NAMES`."""
 
+    __slots__ = ("status",)
     status: str
 
 
@@ -239,6 +261,14 @@ class Client:
         """Signal the container's first process."""
         self._ask(encode(KILL, bytes((signal,))))
 
+    def claim(self) -> None:
+        """Promise to clean up at the end, in place of the monitor's `--on-exit`; if we go, the monitor does."""
+        self._ask(encode(CLAIM))
+
+    def cleaned(self) -> None:
+        """Keep the promise of `claim`; the monitor leaves."""
+        self._send(encode(CLEANED))
+
     def detach(self) -> None:
         """Leave. What was sent to stdin before still arrives."""
         self._send(encode(DETACH))
@@ -272,13 +302,13 @@ def _gone() -> WherryError:
     return WherryError(UNAVAILABLE, "the container's monitor has left")
 
 
-def _connect(folder: str) -> socket.socket:
+def _connect(folder: str) -> socket:
     """By the folder's descriptor: a socket's path may have 107 bytes only."""
     try:
         folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise WherryError(NOT_FOUND, f"no container's folder: {error.strerror}", path=folder) from error
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection = socket(AF_UNIX, SOCK_SEQPACKET)
     try:
         connection.connect(f"/proc/self/fd/{folder_fd}/attach.sock")
     except (FileNotFoundError, ConnectionRefusedError) as error:

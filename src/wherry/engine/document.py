@@ -7,7 +7,7 @@ import os
 from wherry.errors import INVALID_ARGUMENT, NOT_FOUND, WherryError
 from wherry.oci.json_text import dumps
 
-from . import paths, spec, users
+from . import spec, users
 from .options import valid_name
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ def container_document(
         binds=_binds(engine, container_id, options.mounts),
         network_namespace=namespace,
         cgroups_path=f"/wherry/{container_id}",
-        rootless=paths.in_user_namespace(),
+        terminal_group=_maps_gid(5),
     )
     return spec.document(options, allotted, names, _seccomp(options, names))
 
@@ -85,6 +85,13 @@ def launch_facts(options: CreateOptions, image: ImageConfig) -> dict[str, Any]:
             "onUnhealthy": health.on_unhealthy,
         }
     return facts
+
+
+def _maps_gid(gid: int) -> bool:
+    """Whether a group id exists in this user namespace."""
+    with open("/proc/self/gid_map", encoding="ascii") as file:
+        ranges = [line.split() for line in file]
+    return any(int(first) <= gid < int(first) + int(count) for first, _, count in ranges)
 
 
 def _hostname(options: CreateOptions, container_id: str) -> str:

@@ -29,7 +29,7 @@ class Allotted:
     """What the engine decided for one container before its document is written."""
 
     __slots__ = (
-        "binds", "cgroups_path", "command", "env", "hostname", "network_namespace", "rootfs", "rootless", "user",
+        "binds", "cgroups_path", "command", "env", "hostname", "network_namespace", "rootfs", "terminal_group", "user",
     )  # fmt: skip
 
     def __init__(
@@ -43,7 +43,7 @@ class Allotted:
         binds: Sequence[tuple[str, str, Sequence[str]]],
         network_namespace: str,
         cgroups_path: str,
-        rootless: bool,
+        terminal_group: bool,
     ) -> None:
         self.rootfs = rootfs
         self.hostname = hostname
@@ -53,7 +53,7 @@ class Allotted:
         self.binds = tuple(binds)
         self.network_namespace = network_namespace
         self.cgroups_path = cgroups_path
-        self.rootless = rootless
+        self.terminal_group = terminal_group
 
 
 def command_line(options: CreateOptions, entrypoint: Sequence[str], cmd: Sequence[str]) -> tuple[str, ...]:
@@ -127,21 +127,12 @@ def _namespaces(options: CreateOptions, allotted: Allotted) -> list[Document]:
 
 def _mounts(options: CreateOptions, allotted: Allotted) -> list[Document]:
     access = "rw" if options.privileged else "ro"
+    group = ["gid=5"] if allotted.terminal_group else []  # tty; it may not exist in a user namespace
     mounts: list[Document] = [
         _mount("proc", "proc", "/proc", "nosuid", "noexec", "nodev"),
         _mount("tmpfs", "tmpfs", "/dev", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", access),
-        _mount(
-            "devpts",
-            "devpts",
-            "/dev/pts",
-            "nosuid",
-            "noexec",
-            "newinstance",
-            "ptmxmode=0666",
-            "mode=0620",
-            "gid=5",
-        ),
+        _mount("devpts", "devpts", "/dev/pts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *group),
         _mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"),
         _mount("tmpfs", "shm", "/dev/shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
         _mount("cgroup", "cgroup", "/sys/fs/cgroup", "nosuid", "noexec", "nodev", "relatime", access),

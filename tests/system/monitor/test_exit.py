@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from wherry.engine.attach import Exit
+
 from ..runtimes import wait_until
-from .driver import Monitored, is_alive
+from .driver import Monitored, is_alive, next_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 
@@ -156,3 +158,52 @@ def test_a_second_monitor_is_refused(monitored: Monitored) -> None:
 def test_processes_that_outlive_the_container_hold_nothing_up(monitored: Monitored) -> None:
     monitored.bundle.without_namespace("pid").shell("sleep 1000 & exit 4")
     assert monitored.run("--delete", *monitored.log_options())["exitCode"] == 4
+
+
+def on_exit(monitored: Monitored) -> tuple[str, ...]:
+    return ("--on-exit", "/bin/touch", "--on-exit", f"{monitored.folder}/ran")
+
+
+def test_a_client_that_claimed_cleans_up_itself(monitored: Monitored) -> None:
+    monitored.create(*on_exit(monitored))
+    pid = monitored.monitor_pid
+    with monitored.client() as client, monitored.client() as other:
+        client.claim()
+        client.start()
+        assert next_of(client, Exit).final
+        assert next_of(other, Exit).final
+        assert other.receive() is None
+        assert is_alive(pid)
+        assert not monitored.is_monitored
+        client.cleaned()
+        assert client.receive() is None
+    wait_until(lambda: not is_alive(pid))
+    assert not (monitored.folder / "ran").exists()
+
+
+def test_a_client_that_claimed_and_died_is_replaced(monitored: Monitored) -> None:
+    monitored.create(*on_exit(monitored))
+    with monitored.client() as client:
+        client.claim()
+        client.start()
+        assert next_of(client, Exit).final
+    wait_until(lambda: (monitored.folder / "ran").exists())
+
+
+def test_a_claim_ends_with_its_client(monitored: Monitored) -> None:
+    monitored.bundle.args("sleep", "1000")
+    monitored.start(*on_exit(monitored))
+    with monitored.client() as client:
+        client.claim()
+    with monitored.client() as client:
+        client.kill(signal.SIGKILL)
+    wait_until(lambda: (monitored.folder / "ran").exists())
+
+
+def test_nothing_is_waited_for_when_there_is_nothing_to_clean(monitored: Monitored) -> None:
+    monitored.create()
+    with monitored.client() as client:
+        client.claim()
+        client.start()
+        assert next_of(client, Exit).final
+        assert client.receive() is None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..bundle import Bundle
-from ..runtimes import Container
+from ..runtimes import Container, process_state, wait_until
 from .console import ConsoleSocket
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def running(created: Container) -> Container:
 
 @pytest.fixture
 def stopped(running: Container) -> Container:
-    """A container whose process was killed."""
+    """A container whose process was killed and reaped."""
+    pid = running.pid
     running.kill("KILL")
     running.wait("stopped")
+    wait_until(lambda: process_state(pid) == "")
     return running

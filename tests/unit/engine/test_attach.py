@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -129,3 +132,11 @@ def test_long_paths_connect(tmp_path) -> None:
     with pytest.raises(WherryError) as caught:
         attach.Client(str(folder))
     assert caught.value.code == UNAVAILABLE
+
+
+def test_it_loads_neither_socket_nor_dataclasses() -> None:
+    script = "import sys; before = set(sys.modules); import wherry.engine.attach; print(*set(sys.modules) - before)"
+    source = str(Path(attach.__file__).parents[2])
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {source!r}); {script}"]
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert not {"socket", "dataclasses", "typing", "re", "enum"} & set(loaded)

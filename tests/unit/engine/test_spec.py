@@ -18,7 +18,7 @@ def allotted(**changes):
         "binds": [],
         "network_namespace": "",
         "cgroups_path": "/wherry/x",
-        "rootless": False,
+        "terminal_group": True,
         **changes,
     }
     return spec.Allotted(**given)

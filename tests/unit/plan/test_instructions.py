@@ -49,9 +49,7 @@ def plans(draw):
     for _ in range(draw(st.integers(0, 12))):
         instruction = draw(st.sampled_from(INSTRUCTIONS))
         arguments = [draw(ARGUMENT[kind]) for kind in instruction.kinds]
-        plan.program(draw(st.integers(0, len(PROGRAMS) - 1))).emit(
-            instruction.name, *arguments, where=draw(TEXT)
-        )
+        plan.program(draw(st.integers(0, len(PROGRAMS) - 1))).emit(instruction.name, *arguments, where=draw(TEXT))
     return plan
 
 

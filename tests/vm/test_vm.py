@@ -68,6 +68,11 @@ def test_in_the_guest_with_version_1(console_v1: str, name: str) -> None:
     check(console_v1, f"v1/{name}")
 
 
+def test_limits_with_version_1_under_systemd(console_v1: str) -> None:
+    """tests/system/runtime/test_cgroup.py passes there too."""
+    assert "WHERRY-VM END 0" in console_v1, console_v1[-8000:]
+
+
 def test_a_container_after_a_reboot(machine: Machine) -> None:
     """State on disk from before a reboot: the container shows as stopped, and can be deleted."""
     console = machine.boot("wherry.job=reboot", reboots=True)

@@ -208,7 +208,11 @@ class Cgroup:
         self.delete(plan.program(DELETE))
 
     def abandon(self) -> None:
-        """Give back what compiling took outside the plan, when the plan is not going to run."""
+        """End and reap the placeholder of a systemd scope; nothing without one.
+
+        For a plan that is not going to run, and after the run for a caller that does not become the native
+        program: the scope of a container that runs stays.
+        """
         if self.scope is not None:
             self.scope.abandon()
 

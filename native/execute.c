@@ -33,6 +33,7 @@ void context_init(struct context *c, const struct plan *plan, int state_dir)
 		c->slots[i] = -1;
 	c->peer = c->child_pidfd = c->report_fd = c->lock_fd = -1;
 	c->null_device = c->empty_tree = c->dumpable = -1;
+	c->birth_group = SLOT_NONE;
 	c->state_dir = state_dir;
 	c->umask = 022;
 }
@@ -284,19 +285,17 @@ int undo(struct context *c, struct failure *f)
 static int await_command(const struct context *c, int fifo, int pidfd, struct failure *f)
 {
 	struct pollfd waiting[] = {{.fd = fifo, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
-	while (poll(waiting, 2, -1) < 0)
-		if (errno != EINTR)
-			return fail(f, errno, "wait for the container's command");
-	if (!waiting[0].revents) {
-		struct pollfd again = {.fd = fifo, .events = POLLIN};
-		if (poll(&again, 1, 0) == 0)
-			return fail(f, 0, "container not running: its process ended before it was started");
+	bool gone = false;
+	while (!waiting[0].revents && !gone) {
+		poll(waiting, 2, pidfd < 0 ? 20 : -1);
+		gone = waiting[1].revents || (pidfd < 0 && kill(c->child, 0) < 0 && errno == ESRCH);
 	}
+	if (!waiting[0].revents && poll(waiting, 1, 0) == 0)
+		return fail(f, 0, "container not running: its process ended before it was started");
 	ssize_t got;
 	do
 		got = read(fifo, f, sizeof *f);
 	while ((got < 0 && errno == EINTR) || (got < 0 && errno == EAGAIN && poll(waiting, 1, -1) >= 0));
-	UNUSED(c);
 	return got == (ssize_t)sizeof *f ? -1 : 0;
 }
 

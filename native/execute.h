@@ -27,7 +27,7 @@ struct context {
 	pid_t child;           /* HOST: the container's process in our pid namespace, 0 before CLONE */
 	pid_t stage;           /* HOST: STAGE, until ADOPT */
 	int child_pidfd;
-	bool child_in_group;   /* HOST: the child was born in its v2 group */
+	uint64_t birth_group;  /* HOST: slot of the v2 group that the child was born in, or SLOT_NONE */
 	bool ready;            /* HOST: INIT has reported ready, or executed its command */
 	bool undoing;          /* DELETE of a start that failed: only touch groups we made */
 	pid_t host_pid;        /* INIT: our pid as HOST sees it, told by POST */

@@ -82,8 +82,9 @@ int launch_begin(struct launch *l, int argc, char **argv, struct failure *f)
 	int plan_fd = -1;
 	*l = (struct launch){.lock_fd = -1};
 	context_init(&l->context, &l->plan, -1);
-	if (seal(argv - 1, f) < 0 || read_options(l, argc, argv, &plan_fd, f) < 0 || open_plan(l, plan_fd, f) < 0)
+	if (read_options(l, argc, argv, &plan_fd, f) < 0 || seal(argv - 1, f) < 0 || open_plan(l, plan_fd, f) < 0)
 		return -1;
+	signal(SIGCHLD, SIG_DFL); /* one that ignores it would lose its children's statuses */
 	l->lock_fd = move_high(l->lock_fd, 3 + l->preserved_fds);
 	if (report.log_fd >= 0)
 		report.log_fd = move_high(report.log_fd, 3 + l->preserved_fds);

@@ -125,7 +125,7 @@ static int enter(const struct context *c, int group)
 OPERATION(CGROUP_ENTER)
 {
 	int group = slot(c, a[CGROUP_ENTER_SLOT]);
-	if (group < 0 || (c->program == PROGRAM_HOST && c->child_in_group && a[CGROUP_ENTER_SLOT] == SLOT_CGROUP))
+	if (group < 0 || (c->program == PROGRAM_HOST && a[CGROUP_ENTER_SLOT] == c->birth_group))
 		return 0;
 	if (enter(c, group) == 0)
 		return 0;

@@ -188,15 +188,14 @@ static void close_all(struct context *c, uint64_t keep)
 {
 	int first = 3 + (int)keep;
 	int *report = c->report_fd >= 0 ? &c->report_fd : &c->peer;
-	if (*report < 0) {
-		sys_close_range((unsigned)first, ~0u, 0);
-		return;
+	if (*report >= 0) {
+		if (*report != first && dup3(*report, first, O_CLOEXEC) == first)
+			*report = first;
+		first++;
 	}
-	if (*report != first && dup3(*report, first, O_CLOEXEC) == first)
-		*report = first;
-	if (*report != first || sys_close_range((unsigned)first + 1, ~0u, 0) == 0)
+	if (sys_close_range((unsigned)first, ~0u, 0) == 0)
 		return;
-	for (int fd = first + 1; fd < 1024; fd++) /* before Linux 5.9 */
+	for (int fd = first; fd < 1024; fd++) /* before Linux 5.9 */
 		close(fd);
 }
 

@@ -41,14 +41,21 @@ static long clone_new(uint64_t flags, int cgroup, int *pidfd)
 	return syscall(NR_CLONE3, &words, size);
 }
 
+/* A later CGROUP_ENTER moves the child then. */
+static bool cannot_be_born_there(int error)
+{
+	return error == EINVAL || error == E2BIG || error == EOPNOTSUPP || error == EBUSY || error == EACCES ||
+	       error == EPERM;
+}
+
 static long clone_process(struct context *c, uint64_t group, uint64_t flags, int *pidfd)
 {
 	int cgroup = slot(c, group);
 	long pid = clone_new(flags, cgroup, pidfd);
-	c->child_in_group = pid >= 0 && cgroup >= 0;
+	c->birth_group = pid >= 0 && cgroup >= 0 ? group : SLOT_NONE;
 	if (pid >= 0)
 		return pid;
-	if (cgroup >= 0 && errno != ENOSYS) { /* later CGROUP_ENTER moves the child */
+	if (cgroup >= 0 && cannot_be_born_there(errno)) {
 		if ((errno == EACCES || errno == EPERM) && c->slot_flags[group] & SLOT_GROUP_OPTIONAL)
 			slot_set(c, group, -1, SLOT_GROUP_OPTIONAL);
 		pid = clone_new(flags, -1, pidfd);

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -81,8 +82,11 @@ int seal(char **argv, struct failure *f)
 {
 	if (is_sealed()) {
 		unsetenv(MARK);
+		prctl(PR_SET_NAME, "wherry-runtime"); /* else it is the number of a descriptor */
 		return 0;
 	}
+	if (geteuid() != 0 && access("/proc/self/exe", W_OK) < 0) /* what we cannot write, what we start cannot */
+		return 0;
 	if (getenv(MARK)) /* a copy of ourselves that does not look protected: stop rather than go round */
 		return fail(f, 0, "cannot protect the executable: is /proc mounted?");
 	if (setenv(MARK, "1", 1) < 0)

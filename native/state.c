@@ -409,20 +409,31 @@ int state_save(int dir, pid_t pid, struct failure *f)
 	return 0;
 }
 
+static int empty_folder(const char *path)
+{
+	DIR *folder = opendir(path);
+
+	if (!folder)
+		return -1;
+	for (struct dirent *entry; (entry = readdir(folder));)
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			unlinkat(dirfd(folder), entry->d_name, 0);
+	closedir(folder);
+	return 0;
+}
+
 int state_remove(const char *root, const char *id, struct failure *f)
 {
 	char path[PATH_MAX];
 
 	if (snprintf(path, sizeof path, "%s/%s", root, id) >= (int)sizeof path)
 		return fail(f, ENAMETOOLONG, "state folder");
-	DIR *folder = opendir(path);
-	if (!folder)
-		return errno == ENOENT ? 0 : fail(f, errno, "open %s", path);
-	for (struct dirent *entry; (entry = readdir(folder));)
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			unlinkat(dirfd(folder), entry->d_name, 0);
-	closedir(folder);
-	if (rmdir(path) < 0 && errno != ENOENT)
-		return fail(f, errno, "remove %s", path);
-	return 0;
+	/* Whoever waits for the container's lock may make the file anew between the two calls: empty it again. */
+	for (int tries = 0; tries < 100; tries++) {
+		if (empty_folder(path) == 0 && rmdir(path) == 0)
+			return 0;
+		if (errno != ENOTEMPTY)
+			break;
+	}
+	return errno == ENOENT ? 0 : fail(f, errno, "remove %s", path);
 }

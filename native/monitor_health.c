@@ -28,10 +28,6 @@ void health_open(struct monitor *m)
 
 	h->plan_fd = h->pipe = -1;
 	h->next_at = h->kill_at = NEVER;
-	if (!m->options.health_plan)
-		return;
-	h->plan_fd = health_plan_open(m->options.health_plan);
-	h->broken = h->plan_fd < 0;
 }
 
 static size_t print_result(const struct health *h, unsigned slot, char *out, size_t size)
@@ -75,9 +71,12 @@ void health_begin(struct monitor *m)
 	struct health *h = &m->health;
 	int64_t now = now_ms();
 
-	if ((h->plan_fd < 0 && !h->broken) || (!h->outputs && !(h->outputs = map_buffer(MAP))))
+	if (!m->options.health_plan || (!h->outputs && !(h->outputs = map_buffer(MAP))))
 		return;
-	h->broken = h->broken || health_plan_aim(h->plan_fd, m->context.child) < 0;
+	/* An engine can compile the plan only when the container exists: it is there before START, not before HOST. */
+	if (h->plan_fd < 0)
+		h->plan_fd = health_plan_open(m->options.health_plan);
+	h->broken = h->plan_fd < 0 || health_plan_aim(h->plan_fd, m->context.child) < 0;
 	h->status = HEALTH_STARTING;
 	h->streak = 0;
 	h->grace_until = now + m->options.health_start_period_ms;

@@ -118,10 +118,14 @@ class Container:
 
     def start(self) -> None:
         """Start the container; one that runs already is left alone. Raises StartFailed (126, 127)."""
-        report = self.launch(attached=False)
+        checked = "health" in self.facts()  # the check's plan must be there before the monitor starts anything
+        report = self.launch(attached=checked)
         if report is None:
             return
         try:
+            if checked:
+                with self.attach() as client:
+                    client.start()
             report.expect("started")
         finally:
             report.close()

@@ -42,7 +42,7 @@ def inspect_container(engine: Engine, container: Container) -> dict[str, Any]:
         "HostsPath": engine.folder(container.id) + "/hosts",
         "LogPath": log_path(engine, container.id) if facts["logDriver"] != "none" else "",
         "Name": record.name,
-        "RestartCount": record.restarts,
+        "RestartCount": (container.folder.live_record() or {}).get("restarts", record.restarts),
         "Driver": root.mounts[0].type,
         "HostConfig": _host_config(facts, config),
         "GraphDriver": {"Name": root.mounts[0].type, "Data": {**graph, "MergedDir": root.mountpoint}},

@@ -53,6 +53,11 @@ class MonitorFolder:
         for name in os.listdir(self.path):
             os.unlink(os.path.join(self.path, name))
 
+    @property
+    def health_plan(self) -> str:
+        """The exec plan of the health check, written by the engine once the container is created."""
+        return os.path.join(self.path, "health.plan")
+
     def monitor_pid(self) -> int:
         """The monitor's pid while it holds its lock, else 0."""
         import fcntl

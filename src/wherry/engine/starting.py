@@ -65,6 +65,8 @@ def _start(engine: Engine, record: Record, facts: dict[str, Any], *, attached: b
     )
     try:
         report.expect("created")
+        if "health" in facts:
+            _write_health_plan(engine, record, config["process"], facts["health"]["command"], folder)
     except BaseException:
         report.close()
         raise
@@ -81,6 +83,8 @@ def _monitor_arguments(engine: Engine, record: Record, facts: dict[str, Any]) ->
     if facts["logDriver"] != "none":
         arguments += ["--log-driver", facts["logDriver"], "--log-path", log_path(engine, record.id)]
         arguments += ["--log-max-size", str(facts["logMaxSize"]), "--log-max-files", str(facts["logMaxFiles"])]
+    if "health" in facts:
+        arguments += _health_arguments(facts["health"], MonitorFolder(engine.run_root, record.id))
     restart = facts["restart"]
     if restart != "no":
         limit = f":{facts['restartMax']}" if facts["restartMax"] else ""
@@ -88,6 +92,30 @@ def _monitor_arguments(engine: Engine, record: Record, facts: dict[str, Any]) ->
     for word in cleanup_command(engine, record.id):
         arguments += ["--on-exit", word]
     return arguments
+
+
+def _health_arguments(health: dict[str, Any], folder: MonitorFolder) -> list[str]:
+    return [
+        f"--health-plan={folder.health_plan}",
+        f"--health-interval={round(health['interval'] * 1000)}",
+        f"--health-timeout={round(health['timeout'] * 1000)}",
+        f"--health-start-period={round(health['startPeriod'] * 1000)}",
+        f"--health-retries={health['retries']}",
+        f"--on-unhealthy={health['onUnhealthy']}",
+    ]
+
+
+def _write_health_plan(
+    engine: Engine, record: Record, process: dict[str, Any], command: list[str], folder: MonitorFolder
+) -> None:
+    """The exec plan that the monitor runs at each check; compiled once the container's process exists."""
+    from wherry.runtime.launch import exec_plan
+
+    check = {**process, "args": command, "terminal": False}
+    plan = exec_plan(os.path.join(engine.run_root, "runtime"), record.id, check)
+    with open(folder.health_plan + ".new", "wb") as file:
+        file.write(plan)
+    os.rename(folder.health_plan + ".new", folder.health_plan)
 
 
 def cleanup_command(engine: Engine, container_id: str) -> list[str]:

@@ -311,3 +311,23 @@ def test_interrupt_reaches_the_container(wherry, name):
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 21
     process.stdout.close()
+
+
+def test_health_check(wherry, name):
+    wherry(
+        "run", "-d", "--name", name, *NONE, "--health-cmd", "test -e /tmp/well", "--health-interval", "200ms",
+        "--health-retries", "2", IMAGE, "sleep", "1000",
+    )  # fmt: skip
+    status = ("inspect", "-f", "{{.State.Health.Status}}", name)
+    wait_until(lambda: wherry.out(*status) == "unhealthy")
+    wherry("exec", name, "touch", "/tmp/well")
+    wait_until(lambda: wherry.out(*status) == "healthy")
+    assert "(healthy)" in wherry.out("ps")
+
+
+def test_unhealthy_can_mean_restart(wherry, name):
+    wherry(
+        "run", "-d", "--name", name, *NONE, "--restart", "always", "--health-cmd", "false", "--health-interval", "100ms",
+        "--health-retries", "1", "--health-on-failure", "restart", IMAGE, "sleep", "1000",
+    )  # fmt: skip
+    wait_until(lambda: int(wherry.out("inspect", "-f", "{{.RestartCount}}", name)) >= 1)

@@ -97,3 +97,23 @@ def test_a_folder_of_someone_else_is_not_used(tmp_path):
     folder.chmod(0o777)
     python(folder / "run", "save")
     assert list(folder.iterdir()) == []
+
+
+def test_lines_are_kept_when_columns_are_dropped():
+    from wherry.runtime import compile_process
+    from wherry.runtime.module_cache import without_columns
+
+    def codes(code):
+        yield code
+        for constant in code.co_consts:
+            if isinstance(constant, type(code)):
+                yield from codes(constant)
+
+    source = Path(compile_process.__file__).read_text()
+    before = compile(source, "x", "exec")
+    after = without_columns(before)
+    for one, other in zip(codes(before), codes(after), strict=True):
+        lines = [dict.fromkeys(range(start, end, 2), line) for start, end, line in one.co_lines()]
+        expected = {at: line for part in lines for at, line in part.items()}
+        found = {at: line for start, end, line in other.co_lines() for at in range(start, end, 2)}
+        assert found == expected

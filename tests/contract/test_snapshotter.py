@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tarballs import archive, directory, entry, hardlink, symlink, whiteout
 
+from tests.unit.store.tarballs import archive, directory, entry, hardlink, symlink, whiteout
 from wherry import errors
 from wherry.errors import WherryError
 from wherry.oci import digest as digests

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/runtime"))
-
-from compiling import V1, make_host, options
-from test_golden_plans import everything, rootless, user_namespace
-
+from tests.unit.runtime.compiling import V1, make_host, options
+from tests.unit.runtime.test_golden_plans import everything, rootless, user_namespace
 from wherry.errors import WherryError
 from wherry.runtime.compile import compile_container
 

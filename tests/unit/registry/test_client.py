@@ -2,7 +2,6 @@ import base64
 import json
 
 import pytest
-from http_peer import Answer
 
 from wherry import errors
 from wherry.errors import WherryError
@@ -11,6 +10,8 @@ from wherry.oci import image as documents
 from wherry.oci.image import Descriptor, Document
 from wherry.oci.reference import parse
 from wherry.registry import Client, Settings
+
+from .http_peer import Answer
 
 DATA = bytes(range(256)) * 4000
 BLOB = Descriptor(documents.OCI_LAYER, digests.of_bytes(DATA), len(DATA))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from compiling import USER, compiled, config, make_host, refused
 
 from wherry.plan.instructions import HOOK_WARN, PIVOT_CHROOT, PIVOT_MOVE, PIVOT_ROOT
 from wherry.runtime.compile_sysctl import to_path
 from wherry.runtime.options import RootfsMount
+
+from .compiling import USER, compiled, config, make_host, refused
 
 HOOK = {"path": "/bin/hook", "args": ["hook", "a"], "env": ["A=b"], "timeout": 2}
 

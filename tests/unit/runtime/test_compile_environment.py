@@ -3,9 +3,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from compiling import compiled, config
 
 from wherry.runtime.compile_environment import read_inside
+
+from .compiling import compiled, config
 
 
 @pytest.fixture

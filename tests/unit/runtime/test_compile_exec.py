@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from compiling import USER, config, exec_compiled, make_host
 
 from wherry.errors import WherryError
 from wherry.plan.instructions import CHDIR_MAY_FAIL, INIT, NONE, PIVOT_CHROOT, STAGE
 from wherry.runtime.capabilities import NUMBERS
 from wherry.runtime.compile_namespaces import CLONE_PARENT, NEWCGROUP, NEWIPC, NEWNET, NEWNS, NEWPID, NEWUSER, NEWUTS
+
+from .compiling import USER, config, exec_compiled, make_host
 
 PROCESS = {"args": ["ls"], "cwd": "/", "env": ["HOME=/"], "user": {"uid": 0, "gid": 0}}
 MAP = [{"containerID": 0, "hostID": 1000, "size": 1}]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from compiling import V1, V2, compiled, config, make_host, refused
 
 from wherry.plan.instructions import (
     ATTACH_COPY_SYMLINK,
@@ -18,6 +17,8 @@ from wherry.plan.instructions import (
     TREE_RECURSIVE,
 )
 from wherry.runtime.mount_options import MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE
+
+from .compiling import V1, V2, compiled, config, make_host, refused
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 USERNS = {

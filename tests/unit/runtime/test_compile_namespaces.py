@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from compiling import USER, compiled, config, make_host, refused
 
 from wherry.plan.instructions import INIT, NONE, STAGE
 from wherry.runtime.compile_namespaces import (
@@ -16,6 +15,8 @@ from wherry.runtime.compile_namespaces import (
     NEWUTS,
     to_host,
 )
+
+from .compiling import USER, compiled, config, make_host, refused
 
 ALL = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]

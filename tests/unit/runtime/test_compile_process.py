@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from compiling import USER, compiled, config, make_host, refused
 
 from wherry.plan.instructions import CHDIR_CREATE, CHDIR_MAY_FAIL, CONSOLE_BIND, CONSOLE_SOCKET, EXEC_INIT
 from wherry.runtime.capabilities import NUMBERS
+
+from .compiling import USER, compiled, config, make_host, refused
 
 SECCOMP = {
     "defaultAction": "SCMP_ACT_ALLOW",

@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from bpf_machine import AARCH64, ARM, X32_BIT, X86, X86_64, execute_under, libseccomp_program, run
 
 from wherry.runtime import default_seccomp as ds
 from wherry.runtime import seccomp_program as seccomp
 from wherry.runtime import syscalls
 from wherry.runtime.capabilities import CAPABILITIES, DEFAULT
 from wherry.runtime.seccomp import compile_filter
+
+from .bpf_machine import AARCH64, ARM, X32_BIT, X86, X86_64, execute_under, libseccomp_program, run
 
 ENOSYS, EPERM, EINVAL, EAFNOSUPPORT = (seccomp.RET_ERRNO | e for e in (38, 1, 22, 97))
 EVERY_NAME = set().union(*(syscalls.table(arch) for arch in [*syscalls.TABLES, "x32"]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compiling import USER, V1, config, exec_compiled, make_host, options
 
 from wherry.plan.explain import explain
 from wherry.runtime.compile import compile_container
 from wherry.runtime.default_config import default_config, make_rootless
+
+from .compiling import USER, V1, config, exec_compiled, make_host, options
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]

@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from bpf_machine import AARCH64, ARM, X32_BIT, X86, X86_64, libseccomp_program, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,8 @@ from wherry.errors import FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_IMPLEMENTED
 from wherry.runtime import seccomp as front
 from wherry.runtime import seccomp_program as sc
 from wherry.runtime.syscalls import table
+
+from .bpf_machine import AARCH64, ARM, X32_BIT, X86, X86_64, libseccomp_program, run
 
 ENOSYS = sc.RET_ERRNO | errno.ENOSYS
 EPERM = sc.RET_ERRNO | errno.EPERM

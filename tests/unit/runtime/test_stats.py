@@ -4,7 +4,6 @@ import os
 import sys
 
 import pytest
-from own_groups import OwnGroups
 
 from wherry.oci.json_text import dumps
 from wherry.runtime.cgroup_container import Groups
@@ -12,6 +11,8 @@ from wherry.runtime.cgroup_layout import Hierarchy, Layout
 from wherry.runtime.oom import OomWatch
 from wherry.runtime.stats import UNLIMITED, network_interfaces, read_stats
 from wherry.runtime.update import update_resources
+
+from .own_groups import OwnGroups
 
 MIB = 1 << 20
 

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from own_groups import OwnGroups
 
 from wherry.errors import WherryError
 from wherry.plan.encode import Plan
@@ -14,6 +13,8 @@ from wherry.runtime.cgroup_container import Groups, container_groups
 from wherry.runtime.cgroup_layout import Hierarchy, Layout
 from wherry.runtime.update import merge, update_resources, write_settings
 from wherry.runtime.update_flags import FLAGS, parse_bytes, resources_from_flags, resources_from_json
+
+from .own_groups import OwnGroups
 
 MIB = 1 << 20
 

@@ -5,13 +5,14 @@ import stat
 import subprocess
 
 import pytest
-from tarballs import CHARACTER, FIFO, archive, directory, entry, hardlink, header, pax, symlink, whiteout
 
 from wherry import errors
 from wherry.errors import WherryError
 from wherry.store import ownership
 from wherry.store.base import LayerTarget
 from wherry.store.extract import Limits, extract, normalise
+
+from .tarballs import CHARACTER, FIFO, archive, directory, entry, hardlink, header, pax, symlink, whiteout
 
 
 class Tree:

@@ -2,14 +2,15 @@ import subprocess
 import tarfile
 
 import pytest
-import tarballs
 from hypothesis import given
 from hypothesis import strategies as st
-from tarballs import archive, entry, header, padded, pax
 
 from wherry import errors
 from wherry.errors import WherryError
 from wherry.store.tar import EXTENSION_LIMIT_BYTES, TarReader
+
+from . import tarballs
+from .tarballs import archive, entry, header, padded, pax
 
 
 def pieces(data, size):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from system.conftest import (  # noqa: F401
+from tests.system.conftest import (  # noqa: F401
     bundle,
     container,
     make_bundle,

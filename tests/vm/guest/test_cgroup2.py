@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from system.runtimes import cgroups_named, wait_until
+from tests.system.runtimes import cgroups_named, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from system.bundle import Bundle
+from tests.system.bundle import Bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from system.runtimes import wait_until
+from tests.system.runtimes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from system.runtimes import cgroups_named, wait_until
+from tests.system.runtimes import cgroups_named, wait_until
 
 from ..test_systemd import gone, scope, shown  # noqa: F401
 

@@ -65,13 +65,26 @@ static int stillborn(struct monitor *m, struct failure *f)
 	return never_born(m, f);
 }
 
+/* Signals that came while all were blocked (a SIGPIPE from a starter that left, somebody's SIGTERM) were not meant for
+ * what we become: ignoring them for a moment drops them. */
+static void forget_signals(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN}, standard = {.sa_handler = SIG_DFL};
+
+	for (int number = 1; number < NSIG; number++) {
+		sigaction(number, &ignore, NULL);
+		sigaction(number, &standard, NULL);
+	}
+	sigprocmask(SIG_SETMASK, &original_mask, NULL);
+}
+
 /* Become the clean-up command. Everything else of ours is closed on its execve. */
 static void become_on_exit(struct monitor *m)
 {
-	if (!m->options.on_exit_count)
+	if (!m->options.on_exit_count || m->cleaned)
 		return;
 	restore_oom_score();
-	sigprocmask(SIG_SETMASK, &original_mask, NULL);
+	forget_signals();
 	execvp(m->options.on_exit[0], m->options.on_exit);
 }
 
@@ -84,6 +97,8 @@ static void finish(struct monitor *m)
 	unlinkat(m->dir, "stdout", 0);
 	unlinkat(m->dir, "stderr", 0);
 	save_monitor(m);
+	attach_close(m);
+	close_descriptor(&m->lock); /* the folder is not touched any more */
 	attach_exit(m);
 	attach_finish(m);
 	become_on_exit(m);

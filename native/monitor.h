@@ -88,6 +88,7 @@ struct client {
 	int fd;             /* -1: free */
 	uint8_t follow;     /* FOLLOW_* */
 	bool gave_stdin, stdin_waits, wants_exit;
+	bool claims;        /* it will clean up in place of --on-exit */
 	uint64_t dropped;   /* bytes not sent since the last DROPPED frame */
 };
 
@@ -151,6 +152,7 @@ struct monitor {
 	int64_t started_ms, restart_at, back_off_ms;
 	char restart_time[40];
 	bool adopted;       /* the container is not our child */
+	bool cleaned;       /* a client has done what --on-exit is for */
 	bool owner, no_restart, force_restart, active;
 	int64_t quiet_at;
 	struct health health;
@@ -212,8 +214,11 @@ void attach_started(struct monitor *m);
 void attach_answer_start(struct monitor *m, const struct failure *failure);
 void attach_exit(struct monitor *m);
 void attach_health(struct monitor *m);
-/* Close the socket and all clients; wait, bounded, for those that have no room for their EXIT frame yet. */
+/* Close all clients; wait, bounded, for those that have no room for their EXIT frame yet, and without bound for those that
+ * clean up in place of --on-exit. */
 void attach_finish(struct monitor *m);
+/* Listen no more. */
+void attach_close(struct monitor *m);
 
 /* monitor_exit.c */
 uint64_t oom_kills(const char *memory_cgroup);

@@ -81,7 +81,13 @@ static void obey(struct monitor *m, struct client *c, const uint8_t *frame, size
 		start(m, c);
 	else if (frame[0] == KILL && size == 1)
 		send_signal(m, c, data[0]);
-	else if (frame[0] == NO_RESTART) {
+	else if (frame[0] == CLAIM) {
+		c->claims = true;
+		client_done(c, CLAIM);
+	} else if (frame[0] == CLEANED && c->claims) {
+		m->cleaned = true;
+		client_leave(m, c);
+	} else if (frame[0] == NO_RESTART) {
 		client_done(c, NO_RESTART);
 		monitor_forbid_restart(m);
 	} else if (frame[0] == REOPEN_LOG) {

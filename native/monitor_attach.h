@@ -1,10 +1,11 @@
-/* The attach protocol inside the monitor: frames to clients (monitor_clients.c), requests from them (monitor_attach.c). */
+/* The attach protocol inside the monitor: monitor_clients.c sends frames, monitor_attach.c obeys requests. */
 #pragma once
 
 #include "monitor.h"
 
 enum request {
-	STDIN = 1, STDIN_CLOSE, RESIZE, FOLLOW, DETACH, START, NO_RESTART, REOPEN_LOG, KILL,
+	STDIN = 1, STDIN_CLOSE, RESIZE, FOLLOW, DETACH, START, NO_RESTART, REOPEN_LOG, KILL, CLAIM,
+	CLEANED,
 };
 
 enum event {

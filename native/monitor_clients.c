@@ -180,7 +180,10 @@ void attach_output(struct monitor *m, uint8_t type, const uint8_t *data, size_t 
 void attach_writable(struct monitor *m, struct client *c)
 {
 	tell_dropped(c);
-	if (c->wants_exit && send_exit(m, c))
+	if (!c->wants_exit || !send_exit(m, c))
+		return;
+	c->wants_exit = false;
+	if (!c->claims)
 		client_leave(m, c);
 }
 
@@ -212,14 +215,44 @@ void attach_exit(struct monitor *m)
 	}
 }
 
-static nfds_t waiting(struct monitor *m, struct pollfd *list)
+void attach_close(struct monitor *m)
+{
+	unlinkat(m->dir, "attach.sock", 0);
+	close(m->listener);
+	m->listener = -1;
+}
+
+/* Clients that we have not done with. Those that were too slow until the deadline are given up. */
+static nfds_t collect(struct monitor *m, struct pollfd *list, bool late)
 {
 	nfds_t count = 0;
 
-	for (int i = 0; i < MONITOR_CLIENTS; i++)
-		if (m->clients[i].fd >= 0 && m->clients[i].wants_exit)
-			list[count++] = (struct pollfd){.fd = m->clients[i].fd, .events = POLLOUT};
+	for (int i = 0; i < MONITOR_CLIENTS; i++) {
+		struct client *c = &m->clients[i];
+		if (c->fd < 0)
+			continue;
+		c->claims = c->claims && m->options.on_exit_count;
+		c->wants_exit = c->wants_exit && !late;
+		if (c->wants_exit || c->claims)
+			list[count++] = (struct pollfd){.fd = c->fd, .events = c->wants_exit ? POLLIN | POLLOUT : POLLIN};
+		else
+			client_leave(m, c);
+	}
 	return count;
+}
+
+static void serve(struct monitor *m, const struct pollfd *p)
+{
+	for (int i = 0; i < MONITOR_CLIENTS; i++) {
+		struct client *c = &m->clients[i];
+		if (c->fd != p->fd)
+			continue;
+		if (p->revents & POLLOUT)
+			attach_writable(m, c);
+		if (c->fd >= 0 && (p->revents & (POLLIN | POLLHUP | POLLERR)))
+			attach_read(m, c);
+		return;
+	}
 }
 
 void attach_finish(struct monitor *m)
@@ -228,15 +261,11 @@ void attach_finish(struct monitor *m)
 	int64_t deadline = now_ms() + MONITOR_LINGER_MS;
 	nfds_t count;
 
-	for (int i = 0; i < MONITOR_CLIENTS; i++)
-		if (m->clients[i].fd >= 0 && !m->clients[i].wants_exit)
-			client_leave(m, &m->clients[i]);
-	unlinkat(m->dir, "attach.sock", 0);
-	close(m->listener);
-	while ((count = waiting(m, list)) && now_ms() < deadline) {
-		poll(list, count, (int)(deadline - now_ms()));
-		for (int i = 0; i < MONITOR_CLIENTS; i++)
-			if (m->clients[i].fd >= 0 && m->clients[i].wants_exit)
-				attach_writable(m, &m->clients[i]);
+	while (!m->cleaned && (count = collect(m, list, now_ms() >= deadline))) {
+		int64_t left = deadline - now_ms();
+		poll(list, count, left > 0 ? (int)left : -1);
+		for (nfds_t i = 0; i < count; i++)
+			if (list[i].revents)
+				serve(m, &list[i]);
 	}
 }

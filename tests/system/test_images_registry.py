@@ -145,6 +145,14 @@ def test_an_index_gives_the_hosts_image_and_keeps_its_own_digest(store, registry
         pull(store, f"{registry}/multi:all", platform="linux/riscv64")
 
 
+def test_an_image_of_another_platform(store, registry, layout):
+    skopeo_copy(f"oci:{layout}:busybox", f"docker://{registry}/platform:1")
+    with pytest.raises(WherryError, match="linux/s390x") as caught:
+        pull(store, f"{registry}/platform:1", platform="linux/s390x")
+    assert caught.value.code == errors.NOT_FOUND
+    assert store.images.list() == store.layers.list() == []
+
+
 def test_policies(store, registry, layout, tmp_path):
     name = f"{registry}/policy:1"
     with pytest.raises(WherryError):

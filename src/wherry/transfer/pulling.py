@@ -122,9 +122,11 @@ def pull_from(
         kept = [root]
         manifest = _choose(source, root, platform or platforms.host(), kept, depth=INDEX_DEPTH)
         config = _fetch_config(store, source, manifest)
+        _check_platform(source, config, platform)
         chain_id = _apply_layers(store, source, manifest, config, workers or default_workers(), observer)
         for document in kept:
             store.blobs.put(document.raw, document.digest.algorithm)
+        store.blobs.put(manifest.raw)  # by the digest it is recorded under, whatever it was asked for by
         targets = [(name, str(root.digest)) for name in names]
         image = store.images.record(manifest, config, chain_id, targets)
     observer(Progress("image", image.id, "done"))
@@ -173,6 +175,16 @@ def _fetch_config(store: Store, source: ImageSource, manifest: Manifest) -> Imag
             hint="this may be an artifact and no image",
         )
     return config
+
+
+def _check_platform(source: ImageSource, config: ImageConfig, platform: Platform | None) -> None:
+    """An image without an index may be of another platform than was asked for: NOT_FOUND then."""
+    if platform is None or not config.os or not config.architecture:
+        return
+    if platforms.rank(platform, config.platform) is None:
+        raise WherryError(
+            NOT_FOUND, f"{source.name}: no image for platform {platform}", hint=f"it is {config.platform}"
+        )
 
 
 def _apply_layers(

@@ -43,9 +43,18 @@ OPERATION(CHDIR)
 	return inside_root() ? 0 : fail(f, 0, "the working directory %s is outside of the container", path);
 }
 
+/* An error's text as Go has it: dockerd looks for "permission denied" and "no such file or directory", in this case. */
+static const char *lower_error(int error)
+{
+	static char text[80];
+	snprintf(text, sizeof text, ": %s", error ? strerror(error) : "");
+	text[2] |= 0x20;
+	return error ? text : "";
+}
+
 static int not_run(struct failure *f, int status, int error, const char *name, const char *why)
 {
-	fail(f, error, "exec: \"%s\"%s%s", name, why[0] ? ": " : "", why);
+	fail(f, 0, "exec: \"%s\"%s%s%s", name, why[0] ? ": " : "", why, lower_error(error));
 	f->exit_status = status;
 	return -1;
 }
@@ -226,11 +235,11 @@ static int exec_failed(const char *path, int error, struct failure *f)
 	char line[400];
 	if (error == ENOENT && access(path, F_OK) == 0) {
 		missing_interpreter(path, line, sizeof line);
-		fail(f, error, "%s", line);
+		fail(f, 0, "%s%s", line, lower_error(error));
 	} else if (error == ENOEXEC) {
 		fail(f, 0, "exec %s: exec format error", path);
 	} else {
-		fail(f, error, "exec %s", path);
+		fail(f, 0, "exec %s%s", path, lower_error(error));
 	}
 	f->exit_status = error == ENOENT || error == ENOTDIR ? NOT_FOUND : NOT_EXECUTABLE;
 	return -1;

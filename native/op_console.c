@@ -7,7 +7,6 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
-#include <termios.h>
 
 #include "mounting.h"
 #include "operations.h"
@@ -61,20 +60,14 @@ static int open_peer(int master, struct failure *f)
 	return fail(f, 0, "the new terminal is not one of a devpts");
 }
 
-/* No "\r" before each "\n": what the user sees of a terminal's output is the affair of the outer terminal. */
-static void set_modes(int peer, const uint64_t *a)
+static void set_size(int peer, const uint64_t *a)
 {
-	struct termios modes;
 	struct winsize size = {
 		.ws_row = (unsigned short)a[CONSOLE_HEIGHT],
 		.ws_col = (unsigned short)a[CONSOLE_WIDTH],
 	};
 	if (size.ws_row || size.ws_col)
 		ioctl(peer, TIOCSWINSZ, &size);
-	if (tcgetattr(peer, &modes) == 0) {
-		modes.c_oflag &= ~(tcflag_t)ONLCR;
-		tcsetattr(peer, TCSANOW, &modes);
-	}
 }
 
 static int bind_console(struct context *c, int peer, struct failure *f)
@@ -117,7 +110,7 @@ OPERATION(CONSOLE)
 	autoclose int peer = master < 0 ? -1 : open_peer(master, f);
 	if (peer < 0)
 		return -1;
-	set_modes(peer, a);
+	set_size(peer, a);
 	if (fchown(peer, (uid_t)a[CONSOLE_UID], (gid_t)a[CONSOLE_GID]) < 0 && errno != EPERM && errno != EINVAL)
 		return fail(f, errno, "give the terminal to the container's user");
 	if (a[CONSOLE_FLAGS] & PLAN_CONSOLE_BIND && bind_console(c, peer, f) < 0)

@@ -26,12 +26,24 @@ void terminal_resize(int master)
 		ioctl(master, TIOCSWINSZ, &size);
 }
 
+/* No "\r" before each "\n" from the container: our terminal adds it, and where output is a file none is wanted. Who
+ * takes the terminal over a console socket gets it as the kernel made it. */
+static void send_bare_newlines(int master)
+{
+	struct termios modes;
+	if (tcgetattr(master, &modes) == 0) {
+		modes.c_oflag &= ~(tcflag_t)ONLCR;
+		tcsetattr(master, TCSANOW, &modes);
+	}
+}
+
 void terminal_begin(int master)
 {
 	struct winsize size = {0};
 	fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (ioctl(master, TIOCGWINSZ, &size) == 0 && !size.ws_row) /* the document asked for none */
 		terminal_resize(master);
+	send_bare_newlines(master);
 	if (tcgetattr(STDIN_FILENO, &terminal.before) < 0)
 		return;
 	struct termios raw = terminal.before;

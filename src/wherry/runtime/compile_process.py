@@ -17,8 +17,9 @@ from wherry.plan.instructions import (
     WRITE_BEST_EFFORT,
 )
 
-from .capabilities import mask
+from .capabilities import mask, names
 from .compile_environment import complete_environment
+from .compile_namespaces import NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,8 +124,19 @@ class Process:
         bounding, effective, permitted, inheritable, ambient = bits
         if effective & ~permitted:
             self._draft.warn(f"{document.at('effective')}: what is not in permitted is ignored")
+        permitted, inheritable = self._ours_to_give(document, permitted, inheritable)
         # The kernel refuses ambient capabilities that are not both permitted and inheritable.
         return bounding, effective & permitted, permitted, inheritable, ambient & permitted & inheritable
+
+    def _ours_to_give(self, document: Document, *sets: int) -> tuple[int, ...]:
+        """The sets without what a container of ours cannot get; in a user namespace it can get everything."""
+        if self._draft.namespaces.has(NEWUSER):
+            return sets
+        ours = self._draft.host.capabilities
+        missing = (sets[0] | sets[1]) & ~ours
+        if missing:
+            self._draft.warn(f"{document.path}: ignored, this process has not got {', '.join(names(missing))}")
+        return tuple([each & ours for each in sets])
 
     def _read_rlimits(self) -> list[tuple[int, int, int, str]]:
         limits: list[tuple[int, int, int, str]] = []

@@ -66,6 +66,15 @@ class Host:
         return found
 
     @property
+    def capabilities(self) -> int:
+        """The mask of those that this process has; -1 when /proc does not tell."""
+        found = self._facts.get("capabilities")
+        if isinstance(found, int):
+            return found
+        value = _read("/proc/self/status", "").partition("\nCapPrm:\t")[2][:16]
+        return int(value, 16) if value else -1
+
+    @property
     def landlock_abi(self) -> int:
         """The kernel's Landlock version, 0 when it has none; a guess from the kernel's release."""
         found = self._facts.get("landlock_abi")

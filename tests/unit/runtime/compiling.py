@@ -37,6 +37,7 @@ def make_host(**facts):
         "apparmor": False,
         "selinux": False,
         "last_cap": 40,
+        "capabilities": (1 << 41) - 1,
         "landlock_abi": 4,
         "cache_folder": "",
         "own_namespaces": frozenset(),

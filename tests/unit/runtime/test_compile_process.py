@@ -116,6 +116,15 @@ def test_unknown_capabilities_are_a_warning():
     assert plan.one("INIT", "BOUNDING")["mask"] == bits("CAP_KILL")
 
 
+def test_capabilities_that_the_host_lacks_are_a_warning():
+    sets = dict.fromkeys(("bounding", "effective", "permitted"), ["CAP_CHOWN", "CAP_KILL"])
+    document = with_process(capabilities=sets)
+    plan = compiled(document, make_host(capabilities=bits("CAP_KILL")))
+    assert plan.one("INIT", "CAPABILITIES")["permitted"] == bits("CAP_KILL")
+    assert "CAP_CHOWN" in plan.warnings[0]
+    assert "CAP_KILL" not in plan.warnings[0]
+
+
 def test_without_capabilities_all_are_dropped():
     document = config()
     del document["process"]["capabilities"]

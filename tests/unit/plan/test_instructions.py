@@ -23,7 +23,7 @@ def test_generated_header_is_current():
 
 def test_every_instruction_is_implemented_in_c():
     sources = "\n".join(path.read_text() for path in NATIVE.glob("*.c"))
-    missing = [i.name for i in INSTRUCTIONS if i.name != "META" and f"op_{i.name.lower()}(" not in sources]
+    missing = [i.name for i in INSTRUCTIONS if i.name != "META" and f"OPERATION({i.name})" not in sources]
     assert not missing
 
 

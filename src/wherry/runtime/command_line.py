@@ -110,6 +110,11 @@ def run(argv: Sequence[str], cache: str = "") -> int:
         report.error(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     except KeyboardInterrupt:
         status = 130
+    except Exception as error:  # a mistake of this program: engines read its log, people the trace
+        import traceback
+
+        traceback.print_exc()
+        report.error(f"internal error: {error!r}")
     return status
 
 

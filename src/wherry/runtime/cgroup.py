@@ -290,13 +290,14 @@ def compile_cgroup(
         from .cgroup_systemd import start_scope
 
         scope = start_scope(config, container_id, layout, settings, rootless=rootless, native_path=native_path)
+    directories = _directories(linux, container_id, layout, scope)
     groups = [
-        Group(hierarchy, path, CGROUP if hierarchy.version == 2 else new_slot())
-        for hierarchy, path in _directories(linux, container_id, layout, scope)
+        Group(hierarchy, path, CGROUP if hierarchy.version == 2 else new_slot()) for hierarchy, path in directories
     ]
-    mounts = [CgroupMount(group.hierarchy, group.path) for group in groups]
     if rootless and scope is None:
         groups = _permitted(groups, settings)
+    made = [group.hierarchy for group in groups]  # without a group of its own the container stays in ours
+    mounts = [CgroupMount(each, path if each in made else each.own_directory) for each, path in directories]
     if inner and groups and groups[0].hierarchy.version == 2:
         groups[0].inner = f"{groups[0].path}/{inner}"
         mounts[0].path = groups[0].inner

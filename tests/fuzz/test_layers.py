@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import tarballs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.store import tarballs
 from wherry.errors import WherryError
 from wherry.store import ownership, rootdir
 from wherry.store.base import LayerTarget

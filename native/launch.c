@@ -66,6 +66,24 @@ static int move_high(int fd, int first)
 	return moved;
 }
 
+/* What the caller left open by mistake: waiting, INIT would show it to who may trace it in the container. */
+static void close_strangers(const struct launch *l)
+{
+	int low = l->lock_fd, high = report.log_fd;
+	if (low > high)
+		low = report.log_fd, high = l->lock_fd;
+	unsigned first = 3 + (unsigned)l->preserved_fds;
+	for (int i = 0; i < 2; i++) {
+		int kept = i ? high : low;
+		if (kept < (int)first)
+			continue;
+		if (kept > (int)first)
+			sys_close_range(first, (unsigned)kept - 1, 0);
+		first = (unsigned)kept + 1;
+	}
+	sys_close_range(first, ~0u, 0);
+}
+
 static int open_state(const struct launch *l, struct failure *f)
 {
 	char path[PATH_MAX];
@@ -88,6 +106,7 @@ int launch_begin(struct launch *l, int argc, char **argv, struct failure *f)
 	l->lock_fd = move_high(l->lock_fd, 3 + l->preserved_fds);
 	if (report.log_fd >= 0)
 		report.log_fd = move_high(report.log_fd, 3 + l->preserved_fds);
+	close_strangers(l);
 	descriptors_prepare(l->preserved_fds);
 	int state_dir = open_state(l, f);
 	if (state_dir < 0 && l->id)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,7 +231,8 @@ def reap() -> None:
     for pid in children():
         state, session = _stat(pid)
         if state == "Z" and session != os.getsid(0):
-            os.waitpid(pid, os.WNOHANG)
+            with suppress(ChildProcessError):  # another thread was faster
+                os.waitpid(pid, os.WNOHANG)
 
 
 def kill_orphans() -> list[str]:

@@ -155,10 +155,15 @@ class Cgroup:
                 host.emit("CGROUP_OWN", group.slot, self.owner_uid, _delegated_files(), where="linux.cgroupsPath")
 
     def enter(self, program: Program) -> None:
-        """The first steps of the process that CLONE makes: it moves itself into the version 1 groups."""
+        """The first steps of the process that CLONE makes: it moves itself into the version 1 groups.
+
+        It keeps none of them open: a process of the container that may trace it could climb from such a directory
+        to the host.
+        """
         for group in self.groups:
             if group.hierarchy.version == 1:
                 program.emit("CGROUP_ENTER", group.slot, where=_place(group))
+            program.emit("CLOSE", group.slot)
 
     def after_clone(self, host: Program) -> None:
         """HOST, when the child's pid is known: what clone3 could not do, and the limit that would have stopped it."""

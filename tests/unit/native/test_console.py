@@ -70,7 +70,7 @@ def test_terminal_over_a_socket(box: Box) -> None:
     receiver.finish()
     assert receiver.name == b"/dev/pts/0"
     assert receiver.size == (25, 80)
-    assert receiver.output.replace(b"\r", b"") == b"/dev/pts/0\n88:0\nx\n5\nyes\n"
+    assert receiver.output == b"/dev/pts/0\r\n88:0\r\nx\r\n5\r\nyes\r\n"
 
 
 def test_false_multiplexer(box: Box) -> None:

@@ -356,6 +356,14 @@ def test_layers_of_another_boot_are_applied_again_from_their_blobs(store):
         assert again.database.query("SELECT DISTINCT boot FROM layers") == [("",)]
 
 
+def test_a_directory_whose_row_a_power_cut_took_is_no_obstacle(store):
+    for place in (store.paths.layers, store.paths.tmp):
+        Path(place, "1/left").mkdir(parents=True)
+    seen = run(store, archive(entry("f", b"x")))
+    assert contents(seen) == {"f": "x"}
+    store.gc()
+
+
 def test_many_layers(store):
     count = 130
     seen = run(store, *[archive(entry(f"f{number}", b"x"), entry("last", b"%d" % number)) for number in range(count)])

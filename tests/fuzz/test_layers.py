@@ -45,7 +45,6 @@ def try_to_extract(data, *, flat, base, chunk=700):
         root.mkdir(parents=True)
         Path(place, "victim").write_text("untouched")
         before = snapshot(place)
-        descriptors = len(os.listdir("/proc/self/fd"))
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         target = LayerTarget(fd, flat=flat, base=base, ownership=ownership.detect())
         try:
@@ -55,9 +54,16 @@ def try_to_extract(data, *, flat, base, chunk=700):
             assert "\n" not in str(error)
         finally:
             target.close()
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert not [link for link in map(read_link, os.listdir("/proc/self/fd")) if link.startswith(place)]
         rootdir.remove_tree(str(root))
         assert snapshot(place) == [item for item in before if item[0] != str(root)]
+
+
+def read_link(number):
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return ""
 
 
 def snapshot(place):
@@ -106,7 +112,7 @@ def test_no_archive_at_all(data, chunk):
 def test_no_compression_at_all(magic, data):
     try:
         for chunk in decompress([magic + data]):
-            assert len(chunk) <= 1 << 20
+            assert len(chunk) <= 1 << 21
     except WherryError:
         pass
 

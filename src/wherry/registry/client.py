@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wherry.oci.digest import Digest
     from wherry.oci.reference import Reference
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 1 << 20
 TAGS_LIMIT_BYTES = 8 << 20
 TAGS_PAGES = 1000
 MAXIMUM_STALLS = 5  # attempts in a row that bring nothing

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from wherry.oci.digest import Data
 
 GZIP, ZSTD, NONE = "gzip", "zstd", ""
-_OUTPUT_BYTES = 1 << 20  # at most this much comes out of one step, however small the input
+_OUTPUT_BYTES = 1 << 21  # at most this much comes out of one step, however small the input
 _WINDOW_BYTES = 1 << 27
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -28,7 +28,7 @@ def detect(start: Data) -> str:
 
 
 def decompress(chunks: Iterable[Data]) -> Iterator[Data]:
-    """The uncompressed stream, in chunks of at most 1 MiB when it was compressed; reads `chunks` to the end.
+    """The uncompressed stream, in chunks of at most 2 MiB when it was compressed; reads `chunks` to the end.
 
     DATA_LOSS when it is damaged or (gzip) cut short; a cut zstd stream shows in its length and digest.
     """

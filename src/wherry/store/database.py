@@ -56,9 +56,13 @@ class Database:
                     connection.execute(statement)
             connection.execute("INSERT OR REPLACE INTO schema_versions VALUES (?, ?)", (layer, len(scripts)))
 
-    def transaction(self) -> Transaction:
-        """A context manager giving a connection; nested use on one thread joins the outer transaction."""
-        return Transaction(self)
+    def transaction(self, *, durable: bool = True) -> Transaction:
+        """A context manager giving a connection; nested use on one thread joins the outer transaction.
+
+        What is not `durable` may be lost in a power cut (never in a crash of a program), up to the next
+        transaction that is.
+        """
+        return Transaction(self, durable=durable)
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows."""
@@ -127,10 +131,11 @@ class Database:
 class Transaction:
     """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block raises."""
 
-    __slots__ = ("_database", "_outermost")
+    __slots__ = ("_database", "_durable", "_outermost")
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, durable: bool) -> None:
         self._database = database
+        self._durable = durable
         self._outermost = False
 
     def __enter__(self) -> Connection:
@@ -138,6 +143,8 @@ class Transaction:
         self._outermost = not connection.in_transaction
         if self._outermost:
             try:
+                if not self._durable:
+                    connection.execute("PRAGMA synchronous=NORMAL")
                 connection.execute("BEGIN IMMEDIATE")
             except DatabaseError as error:
                 raise self._database._translate(error) from error
@@ -153,6 +160,8 @@ class Transaction:
             connection.execute("COMMIT")
         elif connection.in_transaction:
             connection.execute("ROLLBACK")
+        if not self._durable:
+            connection.execute("PRAGMA synchronous=FULL")
 
 
 def split_script(script: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 Adding one: an intent is recorded, the archive extracted to a temporary directory, its diff id compared, the
 directory renamed, and the layer's row written in the transaction that ends the intent. Whatever moment that
-is cut short at, `repair` brings back the state before.
+is cut short at, `repair` brings back the state before. None of it waits for the disk: the image's record does,
+which comes last, and with it everything before becomes durable.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ class Layers:
 
     def _record(self, staged: Staged, parent: Digest | None) -> None:
         assert staged.applied is not None
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             connection.execute(
                 "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
@@ -276,14 +277,17 @@ class Layers:
                 connection.executemany("UPDATE layers SET boot = '' WHERE id = ?", keys)
 
     def _intend(self, kind: str, subject: str) -> int:
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             cursor = connection.execute("INSERT INTO intents (kind, subject) VALUES (?, ?)", (kind, subject))
             key = cursor.lastrowid
             assert key is not None
-            return key
+        # A power cut may have taken the row of a directory, and with it the memory of its number.
+        self._snapshotter.discard(key)
+        return key
 
     def _forget(self, key: int) -> None:
-        self._database.execute("DELETE FROM intents WHERE id = ?", (key,))
+        with self._database.transaction(durable=False) as connection:
+            connection.execute("DELETE FROM intents WHERE id = ?", (key,))
 
 
 def _hash(chunks: Iterable[Data], verifier: Verifier) -> Iterator[Data]:

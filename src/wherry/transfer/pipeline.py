@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wherry.store.store import Store
     from wherry.transfer.base import ImageSource, Observer
 
-QUEUE_CHUNKS = 8  # of at most 1 MiB
+QUEUE_CHUNKS = 4  # of at most 2 MiB
 
 
 class Cancel:

@@ -35,7 +35,7 @@ def test_byte_by_byte(pack):
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
 def test_a_bomb_comes_in_small_pieces(pack):
     packed = pack(bytes(200_000_000))
-    assert max(len(chunk) for chunk in decompress([packed])) <= 1 << 20
+    assert max(len(chunk) for chunk in decompress([packed])) <= 1 << 21
 
 
 def test_zeros_after_a_gzip_member_are_padding():

@@ -76,6 +76,14 @@ def test_settings_that_make_a_commit_durable(database):
     assert database.query("PRAGMA foreign_keys") == [(1,)]
 
 
+def test_a_transaction_that_need_not_wait_for_the_disk(database):
+    database.migrate("one", ["CREATE TABLE a (x)"])
+    with database.transaction(durable=False) as connection:
+        connection.execute("INSERT INTO a VALUES (1)")
+        assert database.query("PRAGMA synchronous") == [(1,)]
+    assert database.query("PRAGMA synchronous") == [(2,)]
+
+
 def test_a_damaged_file_is_data_loss(tmp_path):
     (tmp_path / "db").write_bytes(b"no database" * 1000)
     with pytest.raises(WherryError) as caught:

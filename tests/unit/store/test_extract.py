@@ -15,6 +15,18 @@ from wherry.store.extract import Limits, extract, normalise
 from .tarballs import CHARACTER, FIFO, archive, directory, entry, hardlink, header, pax, symlink, whiteout
 
 
+def descriptors_below(path):
+    """How many descriptors of this process lead to the directory or below it."""
+    return sum(link.startswith(str(path)) for link in map(read_link, os.listdir("/proc/self/fd")))
+
+
+def read_link(number):
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return ""
+
+
 class Tree:
     """A directory that layers are applied to, and its neighbour, which must never change."""
 
@@ -34,11 +46,11 @@ class Tree:
         chosen = ownership.detect()
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         target = LayerTarget(fd, flat=self.flat, base=self.base, ownership=chosen, xattr_prefix=chosen.overlay_prefix)
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors_below(self.root)
         try:
             return extract(target, (data[start : start + chunk] for start in range(0, len(data), chunk)), limits)
         finally:
-            assert len(os.listdir("/proc/self/fd")) == before, "a descriptor was left open"
+            assert descriptors_below(self.root) == before, "a descriptor was left open"
             target.close()
             assert self._look_outside() == self.before, "something outside of the root was touched"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PROJECT = Path(__file__).parents[3]
+
+
 @pytest.fixture(scope="session")
 def probe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """probe.c, compiled statically."""
@@ -24,6 +29,16 @@ def probe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Path(__file__).with_name("probe.c")
     subprocess.run(["musl-gcc", "-static", "-O1", "-Wall", "-Werror", "-o", path, source], check=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the package outside the clone: for users who may not enter that, and for tests that may harm it."""
+    folder = Path(tempfile.mkdtemp(prefix="wherry-installed-"))
+    folder.chmod(0o755)
+    subprocess.run([sys.executable, PROJECT / "tools/relocate.py", folder / "wherry"], check=True)
+    yield folder / "wherry"
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

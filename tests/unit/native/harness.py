@@ -115,14 +115,19 @@ class Box:
         init.emit("CLOSE_RANGE", 3 + self.keep_fds)
         init.emit("EXEC", self.args, self.env, self.exec_flags, self.keep_fds)
 
-    def execute(self, verb: str, *flags: str, plan: Plan | None = None, **more: object) -> Result:
-        """`verb` with this box's plan; the streams are files, so that nothing blocks on what outlives it."""
+    def execute(
+        self, verb: str, *flags: str, plan: Plan | None = None, before: tuple[str, ...] = (), **more: object
+    ) -> Result:
+        """`verb` with this box's plan, behind the command `before`.
+
+        The streams are files, so that nothing blocks on what outlives it.
+        """
         with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             file.write((plan or self.plan()).encode())
             file.flush()
             number = file.fileno()
             place = [] if verb == "@exec" else ["--root", str(self.root), "--id", self.id]
-            command = [self.executable, verb, *place, *flags, str(number)]
+            command = [*before, self.executable, verb, *place, *flags, str(number)]
             options: dict[str, object] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, "timeout": 60}
             options |= more
             options["pass_fds"] = (number, *more.get("pass_fds", ()))  # type: ignore[misc]
@@ -157,9 +162,9 @@ class Box:
         init.emit("EXEC", argv, self.env, 0, 0)
         return plan
 
-    def run(self, *flags: str, **more: object) -> Result:
+    def run(self, *flags: str, before: tuple[str, ...] = (), **more: object) -> Result:
         (self.state).mkdir(parents=True, exist_ok=True)
-        return self.execute("@run", *flags, **more)
+        return self.execute("@run", *flags, before=before, **more)
 
     def output(self, script: str) -> str:
         """What a shell script prints inside; it must succeed."""

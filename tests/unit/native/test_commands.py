@@ -89,14 +89,12 @@ def test_preserved_descriptors(box: Box) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"through")
     os.close(writing)
-    os.dup2(reading, 3)
-    os.dup2(reading, 4)
+    box.shell("cat <&3; ls /proc/self/fd")
+    spread = ("sh", "-c", 'exec 3<&0 4<&0; exec "$@" </dev/null', "sh")
     try:
-        box.shell("cat <&3; ls /proc/self/fd")
-        result = box.run("--preserve-fds", "2", pass_fds=(3, 4))
+        result = box.run("--preserve-fds", "2", before=spread, stdin=reading)
     finally:
-        os.close(3)
-        os.close(4)
+        os.close(reading)
     assert result.stdout.replace("\n", " ").split() == ["through0", "1", "2", "3", "4", "5"]
 
 

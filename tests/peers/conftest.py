@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -17,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from tests.system.bundle import make_rootfs
-from tests.system.runtimes import default_runtime, kill_orphans, mounts_below
+from tests.system.runtimes import cgroups_named, default_runtime, kill_orphans, mounts_below
 
 from .engines import Daemon, Engine, kill_users
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PR_SET_CHILD_SUBREAPER = 36
 IMAGE = "localhost/busybox:latest"
+PARENTS = "docker", "libpod_parent", "default", "other"
 # The engines raise these for containers, which needs CAP_SYS_RESOURCE.
 LIMITS = "nofile=1024:1024", "nproc=1024:1024"
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1001::/tmp:/bin/sh\n"
@@ -42,6 +44,9 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
 runtime_supports_json = ["{name}"]
+runtime_supports_nocgroup = ["{name}"]
+[engine.runtimes]
+{name} = ["{path}"]
 """
 CONTAINERD_CONFIG = """\
 version = 2
@@ -104,6 +109,7 @@ def place() -> Iterator[Path]:
         "processes": [*kill_users(path), *kill_orphans()],
         "mounts": mounts_below(path),
     }
+    remove_empty_parents()
     for mount in reversed(mounts_below(path)):
         subprocess.run(["umount", "--lazy", mount], check=False)
     shutil.rmtree(path, ignore_errors=True)
@@ -124,7 +130,7 @@ def podman_conf(place: Path, runtime_path: str) -> Path:
     """A containers.conf that replaces the system's."""
     path = place / "containers.conf"
     limits = ", ".join(f'"{limit}"' for limit in LIMITS)
-    path.write_text(CONTAINERS_CONF.format(limits=limits, name=Path(runtime_path).name))
+    path.write_text(containers_conf(runtime_path, limits))
     return path
 
 
@@ -183,6 +189,19 @@ def docker(place: Path, scratch: Path, layer: Path, runtime_path: str) -> Iterat
         daemon.stop()
         for mount in mounts_below(place / "exec/netns"):  # of the host's network; dockerd leaves it
             subprocess.run(["umount", mount], check=True)
+
+
+def remove_empty_parents() -> None:
+    """Engines leave the groups in which they made those of containers."""
+    for name in PARENTS:
+        for path in cgroups_named(name):
+            if path.name == name:
+                with suppress(OSError):
+                    path.rmdir()
+
+
+def containers_conf(runtime_path: str, limits: str = "") -> str:
+    return CONTAINERS_CONF.format(limits=limits, name=Path(runtime_path).name, path=runtime_path)
 
 
 def make_archive(rootfs: Path, folder: Path) -> Path:

@@ -59,6 +59,12 @@ class Machine:
             self._process.wait()
             self._process = None
 
+    def discard(self) -> None:
+        """Cut the power and remove the disks; the consoles stay."""
+        self.kill()
+        for disk in (self.root, self.project):
+            disk.unlink(missing_ok=True)
+
     def wait_for(self, console: Path, text: str) -> None:
         """Wait until the console has shown a text."""
         assert self._process is not None

@@ -36,7 +36,7 @@ def guest_tests(folder: Path) -> list[str]:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine = Machine(tmp_path_factory.mktemp("vm"))
     yield machine
-    machine.kill()
+    machine.discard()
 
 
 @pytest.fixture(scope="module")

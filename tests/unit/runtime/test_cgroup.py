@@ -75,7 +75,7 @@ def test_v2():
         ("WRITE", CGROUP, "pids.max", b"9", 0),
     ]
     assert steps(host, "DEVICE_FILTER")
-    assert steps(plan.program(INIT)) == []
+    assert steps(plan.program(INIT)) == [("CLOSE", CGROUP)]
     assert steps(plan.program(PAUSE)) == [("FREEZE", "/sys/fs/cgroup/pod/box", 2, 1, 10000)]
     assert steps(plan.program(RESUME)) == [("FREEZE", "/sys/fs/cgroup/pod/box", 2, 0, 10000)]
     assert steps(plan.program(DELETE)) == [
@@ -117,7 +117,8 @@ def test_v1_is_entered_by_the_container_itself():
     assert writes[2] == ("WRITE", 10, "devices.deny", b"a", 0)
     assert ("CLONE", INIT, 0, NONE) in steps(host)
     assert steps(host, "CGROUP_ENTER") == []
-    assert steps(plan.program(INIT)) == [("CGROUP_ENTER", slot) for slot in range(8, 13)]
+    expected = [(name, slot) for slot in range(8, 13) for name in ("CGROUP_ENTER", "CLOSE")]
+    assert steps(plan.program(INIT)) == expected
     assert steps(plan.program(DELETE), "CGROUP_KILL", "FREEZE") == [
         ("CGROUP_KILL", "/sys/fs/cgroup/freezer/box", 9),
         ("FREEZE", "/sys/fs/cgroup/freezer/box", 1, 0, 10000),
@@ -140,7 +141,8 @@ def test_hybrid_is_cloned_into_the_unified_group_and_frozen_by_v1():
     assert (cgroup.freezer, cgroup.freezer_version) == ("/sys/fs/cgroup/freezer/box", 1)
     assert cgroup.memory_path == "/sys/fs/cgroup/memory/box"
     assert steps(plan.program(HOST), "CGROUP_CONTROLLERS") == []
-    assert steps(plan.program(INIT)) == [("CGROUP_ENTER", 8), ("CGROUP_ENTER", 9)]
+    assert steps(plan.program(INIT), "CGROUP_ENTER") == [("CGROUP_ENTER", 8), ("CGROUP_ENTER", 9)]
+    assert [slot for _, slot in steps(plan.program(INIT), "CLOSE")] == [CGROUP, 8, 9]
     assert [mount.name for mount in cgroup.mounts] == ["unified", "freezer", "memory"]
 
 
@@ -306,7 +308,8 @@ def test_exec_joins_the_groups_of_the_containers_init():
     opened = steps(plan.program(HOST), "OPEN")
     assert {step[3] for step in opened} <= {hierarchy.own_directory for hierarchy in layout.all()}
     assert len(opened) == len(layout.all())
-    assert len(steps(plan.program(INIT))) == len(layout.hierarchies)
+    assert len(steps(plan.program(INIT), "CGROUP_ENTER")) == len(layout.hierarchies)
+    assert len(steps(plan.program(INIT), "CLOSE")) == len(opened)
     cgroup.finish(plan)
     assert steps(plan.program(DELETE)) == []
 

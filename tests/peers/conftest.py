@@ -71,7 +71,7 @@ def runtime_path() -> str:
     """The runtime under test: `WHERRY_TEST_RUNTIME`, else ours."""
     path = shutil.which(default_runtime())
     assert path, f"{default_runtime()} is not there: run `make setup`"
-    return path
+    return str(Path(path).absolute())
 
 
 @pytest.fixture(scope="session")
@@ -195,9 +195,9 @@ def remove_empty_parents() -> None:
     """Engines leave the groups in which they made those of containers."""
     for name in PARENTS:
         for path in cgroups_named(name):
-            if path.name == name:
+            for folder in (path / "conmon", path) if path.name == name else ():
                 with suppress(OSError):
-                    path.rmdir()
+                    folder.rmdir()
 
 
 def containers_conf(runtime_path: str, limits: str = "") -> str:

@@ -165,6 +165,14 @@ def test_security(containers: Containers, containerd: Engine, name: str) -> None
     assert "Read-only file system" in result.stderr
 
 
+def test_removal_of_a_paused_one(containers: Containers, containerd: Engine, running: str) -> None:
+    pid = containers.pid(running)
+    containerd("tasks", "pause", running)
+    containerd("tasks", "delete", "--force", running)
+    assert not cgroups_named(running)
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_several_at_once(containers: Containers, containerd: Engine, name: str) -> None:
     names = [f"{name}-{n}" for n in range(5)]
     started = [containerd.start(*containers.run(one, "sh", "-c", FOREVER, flags=("--detach",))) for one in names]

@@ -246,6 +246,40 @@ def test_removal_by_force(docker: Engine, running: str) -> None:
     assert not Path(f"/proc/{state['State']['Pid']}").exists()
 
 
+def test_removal_of_a_paused_one(docker: Engine, running: str) -> None:
+    state = inspect(docker, running)
+    docker("pause", running)
+    docker("rm", "--force", running)
+    assert not cgroups_named(state["Id"])
+    assert not Path(f"/proc/{state['State']['Pid']}").exists()
+
+
+def test_removal_ends_what_was_executed(docker: Engine, running: str) -> None:
+    executing = docker.start("exec", running, "sleep", "1000")
+    wait_until(lambda: "sleep 1000" in docker.output("top", running))
+    docker("rm", "--force", running)
+    assert executing.end(check=False).status != 0
+
+
+def test_the_end_without_a_pid_namespace(docker: Engine, removed: str) -> None:
+    """What the first process leaves behind is ended too."""
+    script = f"sleep 1000 & {FOREVER}"
+    docker("run", "--detach", "--pid=host", "--network=none", "--name", removed, IMAGE, "sh", "-c", script)
+    wait_until(lambda: "sleep 1000" in docker.output("top", removed))
+    group = cgroups_named(inspect(docker, removed)["Id"])[0]
+    processes = [Path("/proc", pid) for pid in (group / "cgroup.procs").read_text().split()]
+    docker("rm", "--force", removed)
+    wait_until(lambda: not any(path.exists() for path in processes))
+
+
+def test_a_signal_is_passed_on(docker: Engine, removed: str) -> None:
+    command = ["run", "--network=none", "--name", removed, IMAGE, "sh", "-c", f"echo ready; {FOREVER}"]
+    client = docker.start(*command)
+    wait_until(lambda: client.stdout.read_text() == "ready\n")
+    client.process.send_signal(signal.SIGTERM)
+    assert client.end(check=False).status == 7
+
+
 def test_several_at_once(docker: Engine, name: str) -> None:
     names = [f"{name}-{n}" for n in range(6)]
     flags = ["run", "--detach", "--network=none"]

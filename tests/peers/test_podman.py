@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -274,6 +275,48 @@ def test_removal_by_force(podman: Engine, running: str) -> None:
     assert podman("inspect", running, check=False).status != 0
     assert not cgroups_named(f"libpod-{state['Id']}")
     wait_until(lambda: not Path(f"/proc/{state['State']['Pid']}").exists())
+
+
+def test_removal_of_a_paused_one(podman: Engine, running: str) -> None:
+    state = inspect(podman, running)
+    podman("pause", running)
+    podman("rm", "--force", "--time=0", running)
+    assert not cgroups_named(f"libpod-{state['Id']}")
+    wait_until(lambda: not Path(f"/proc/{state['State']['Pid']}").exists())
+
+
+def test_removal_ends_what_was_executed(podman: Engine, running: str) -> None:
+    executing = podman.start("exec", running, "sleep", "1000")
+    wait_until(lambda: "sleep 1000" in podman.output("top", running, "args"))
+    podman("rm", "--force", "--time=0", running)
+    assert executing.end(check=False).status != 0
+
+
+def test_the_end_without_a_pid_namespace(podman: Engine, removed: str, name: str) -> None:
+    """What the first process leaves behind is ended too."""
+    script = f"sh -c 'while :; do sleep 0.1; done' {name} & {FOREVER}"
+    podman("run", "--detach", "--pid=host", "--name", removed, IMAGE, "sh", "-c", script)
+    wait_until(lambda: len(commands(name)) >= 2)
+    podman("rm", "--force", "--time=0", removed)
+    wait_until(lambda: not commands(name))
+
+
+def commands(word: str) -> list[str]:
+    """Command lines of shells with this word."""
+    found = []
+    for path in Path("/proc").glob("[1-9]*/cmdline"):
+        with suppress(OSError):
+            line = path.read_bytes()
+            if word.encode() in line and line.startswith(b"sh\0"):
+                found.append(line.decode())
+    return found
+
+
+def test_a_signal_is_passed_on(podman: Engine, removed: str) -> None:
+    client = podman.start("run", "--name", removed, IMAGE, "sh", "-c", f"echo ready; {FOREVER}")
+    wait_until(lambda: client.stdout.read_text() == "ready\n")
+    client.process.send_signal(signal.SIGTERM)
+    assert client.end(check=False).status == 7
 
 
 def test_several_at_once(podman: Engine, name: str) -> None:

@@ -26,31 +26,34 @@ PROXIED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.
 
 def run_in_foreground(container: Container, options: CreateOptions, *, detach_keys: str, proxy_signals: bool) -> int:
     """Start a created container attached; its exit status, or 0 after detaching. Removes it when asked to."""
+    keys = _detach_keys(detach_keys) if options.tty else b""
     try:
-        exited = _attached(container, options, detach_keys=detach_keys, proxy_signals=proxy_signals)
+        report = container.launch(attached=True)
+        assert report is not None
+        try:
+            with container.attach() as client:
+                # Settling the container is ours from here on; the monitor does it if we are killed first.
+                client.claim()
+                exited = _attached(client, report, options, keys=keys, proxy_signals=proxy_signals)
+                if exited is not None:
+                    container.settle(remove=options.remove)
+                    client.cleaned()
+        finally:
+            report.close()
     except BaseException:
         if options.remove:
             container.remove(force=True)
         raise
-    if exited is None:
-        return 0
-    container.settle()
-    if options.remove:
-        container.remove()
-    return exited.code
+    return 0 if exited is None else exited.code
 
 
-def _attached(container: Container, options: CreateOptions, *, detach_keys: str, proxy_signals: bool) -> Exit | None:
-    report = container.launch(attached=True)
-    assert report is not None
-    try:
-        with container.attach() as client, _Terminal(enabled=options.tty and os.isatty(0)):
-            client.follow(lossless=True)
-            _start(client, report)
-            session = _Session(client, keys=_detach_keys(detach_keys) if options.tty else b"", stdin=options.stdin)
-            return session.run(tty=options.tty, proxy_signals=proxy_signals)
-    finally:
-        report.close()
+def _attached(
+    client: Client, report: Report, options: CreateOptions, *, keys: bytes, proxy_signals: bool
+) -> Exit | None:
+    with _Terminal(enabled=options.tty and os.isatty(0)):
+        client.follow(lossless=True)
+        _start(client, report)
+        return _Session(client, keys=keys, stdin=options.stdin).run(tty=options.tty, proxy_signals=proxy_signals)
 
 
 def _start(client: Client, report: Report) -> None:

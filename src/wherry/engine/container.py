@@ -213,18 +213,20 @@ class Container:
             self.settle()
         return self._record.exit_code
 
-    def settle(self) -> None:
-        """Fold the end of the container into its record, if it is over."""
+    def settle(self, *, remove: bool = False) -> None:
+        """Fold the end of the container into its record, if it is over; then forget it, with `remove`."""
         descriptor = self._engine.lock(self.id)
         try:
             record = self._engine.records.get(self.id)
-            if record is not None and record.state == records.STARTED and self.status() == "exited":
+            if record is None:
+                return
+            if record.state == records.STARTED and self.status() == "exited":
                 self._engine.fold(record)
+            self._record = self._engine.records.get(self.id) or record
+            if remove and self._record.state == records.EXITED:
+                self._engine.discard(self.id)
         finally:
             os.close(descriptor)
-        record = self._engine.records.get(self.id)
-        if record is not None:
-            self._record = record
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container that does not run, or any with `force`."""

@@ -25,11 +25,12 @@ NAME_FILES = ("resolv.conf", "hosts", "hostname")
 
 def write_config(
     engine: Engine, container_id: str, options: CreateOptions, image: ImageConfig, root: ContainerRoot
-) -> None:
-    """Decide everything and write `config.json` into the engine's folder of the container."""
+) -> dict[str, Any]:
+    """Decide everything, write `config.json` into the engine's folder of the container, and return it."""
     config = container_document(engine, container_id, options, image, root)
     with open(os.path.join(engine.folder(container_id), "config.json"), "w", encoding="utf-8") as file:
         file.write(dumps(config))
+    return config
 
 
 def container_document(
@@ -56,9 +57,10 @@ def container_document(
     return spec.document(options, allotted, names, _seccomp(options, names))
 
 
-def launch_facts(options: CreateOptions, image: ImageConfig) -> dict[str, Any]:
+def launch_facts(options: CreateOptions, image: ImageConfig, command: list[str]) -> dict[str, Any]:
     """What every start of the container needs beyond its document; kept in the record as JSON."""
     facts: dict[str, Any] = {
+        "command": command,
         "network": options.network,
         "ports": list(options.ports),
         "tty": options.tty,

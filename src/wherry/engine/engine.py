@@ -138,8 +138,9 @@ class Engine:
     ) -> dict[str, Any]:
         from .document import launch_facts, write_config
 
-        write_config(self, container_id, options, self.store.images.config(image), root)
-        return launch_facts(options, self.store.images.config(image))
+        config = self.store.images.config(image)
+        document = write_config(self, container_id, options, config, root)
+        return launch_facts(options, config, document["process"]["args"])
 
     # Starting, ending
 

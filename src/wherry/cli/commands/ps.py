@@ -50,7 +50,8 @@ def _row(engine: Engine, container: Container, *, whole: bool) -> dict[str, str]
     from wherry.engine.inspect import timestamp
 
     record = container.record
-    command = " ".join(container.config()["process"]["args"])
+    facts = container.facts()
+    command = " ".join(facts["command"])
     created_s = record.created_ns / 1e9
     status = container.status()
     return {
@@ -63,7 +64,7 @@ def _row(engine: Engine, container: Container, *, whole: bool) -> dict[str, str]
         "State": status,
         "Ports": _ports(engine, container) if status == "running" else "",
         "Names": record.name,
-        "Labels": ",".join([f"{key}={value}" for key, value in container.facts()["labels"].items()]),
+        "Labels": ",".join([f"{key}={value}" for key, value in facts["labels"].items()]),
     }
 
 

@@ -114,6 +114,8 @@ static void say(const char *level, const char *line)
 		length = destination == LOG_FILE ? format_line(text, sizeof text, level, line)
 		                                 : format_datagram(text, sizeof text, *level == 'e', line);
 		put(report.log_fd, text, length);
+		if (*level == 'w') /* standard error may be the container's */
+			return;
 	}
 	if (report.json && report.log_fd < 0)
 		length = format_line(text, sizeof text, level, line);

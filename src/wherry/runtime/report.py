@@ -34,6 +34,8 @@ class Report:
         line = line.replace("\n", " ")
         if self.log:
             self._write_log(level, line)
+            if level == "warning":
+                return  # standard error may be the container's
         text = self._line(level, line) if self.json and not self.log else line + "\n"
         try:
             sys.stderr.write(text)

@@ -170,13 +170,21 @@ def containerd(place: Path, scratch: Path, rootfs: Path, runtime_path: str) -> I
 @pytest.fixture(scope="module")
 def docker(place: Path, scratch: Path, layer: Path, runtime_path: str) -> Iterator[Engine]:
     """dockerd (with its containerd) with a store and sockets of its own, and the image in it; gives `docker`."""
+    yield from dockerd(place, scratch, layer, runtime_path)
+
+
+def dockerd(
+    place: Path, scratch: Path, layer: Path, runtime_path: str, *before: str, **settings: str
+) -> Iterator[Engine]:
+    """`before` are words of the daemon's command line before its own, `settings` are added to its configuration."""
     config = place / "daemon.json"
-    config.write_text(json.dumps({"runtimes": {"tested": {"path": runtime_path}}, "default-runtime": "tested"}))
+    document = {"runtimes": {"tested": {"path": runtime_path}}, "default-runtime": "tested", **settings}
+    config.write_text(json.dumps(document))
     socket = f"unix://{place}/docker.sock"
     options = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
     limits = [f"--default-ulimit={limit}" for limit in LIMITS]
     folders = [f"--data-root={place}/data", f"--exec-root={place}/exec", f"--pidfile={place}/docker.pid"]
-    command = ["dockerd", f"--config-file={config}", f"--host={socket}", *folders, *options, *limits]
+    command = [*before, "dockerd", f"--config-file={config}", f"--host={socket}", *folders, *options, *limits]
     daemon = Daemon(command, place / "dockerd.log")
     engine = Engine("docker", f"--config={place}/client", f"--host={socket}", scratch=scratch)
     try:

@@ -134,7 +134,7 @@ a socket for readiness messages, passed into the container
 sockets passed into the container (sd_listen_fds(3))
 .TP
 .B WHERRY_NO_CACHE
-if set, /run/wherry/cache is not used
+if set, the compiled code in /run/wherry/cache is not used
 .SH SEE ALSO
 .BR wherry (1),
 .BR runc (8),

@@ -72,9 +72,8 @@ def test_a_waiting_process_holds_no_directory_of_the_host(container: Container, 
     up = "/".join([".."] * 12)
     script = f"for f in /proc/1/fd/* /proc/1/root /proc/1/cwd; do test -e $f/{up}{place} && readlink $f; done"
     assert container.exec("sh", "-c", script, check=False).stdout == ""
-    assert str(place) not in container.exec(
-        "sh", "-c", "readlink /proc/1/fd/* | grep -v exec.fifo", check=False
-    ).stdout.replace(f"{container.runtime.scratch}", "")
+    names = container.exec("sh", "-c", "readlink /proc/1/fd/*", check=False).stdout.splitlines()
+    assert str(place) not in names
 
 
 # CVE-2019-5736: the host's executable is opened over /proc/PID/exe and overwritten.
@@ -169,7 +168,7 @@ def swapping(place: Path, outside: Path, probe_path: Path) -> Iterator[Path]:
 def test_a_destination_that_is_swapped(
     make_container: Callable[..., Container], bundle: Bundle, swapping: Path, place: Path, below: str, only
 ) -> None:
-    only(OURS, "runc")
+    only(OURS)  # runc 1.1 makes directories of the host (CVE-2024-45310)
     (place / "shared").mkdir()
     bundle.mount("/volume", "bind", str(swapping), "bind")
     bundle.mount(f"/volume/a/{below}", "tmpfs", "tmpfs")
@@ -220,7 +219,8 @@ def test_no_inheritable_capabilities(container: Container) -> None:
 
 
 @pytest.mark.parametrize("number", range(3, 13))
-def test_a_working_directory_behind_a_descriptor(container: Container, outside: Path, number: int) -> None:
+def test_a_working_directory_behind_a_descriptor(container: Container, outside: Path, number: int, only) -> None:
+    only(OURS, "runc")  # crun 1.8 has the hole
     container.bundle.process["cwd"] = f"/proc/self/fd/{number}"
     container.bundle.shell("ls; cat ../../../../../../etc/hostname; cat secret")
     with_leak = os.open(outside, os.O_RDONLY)
@@ -265,7 +265,8 @@ def bare_dev(bundle: Bundle) -> Bundle:
     return bundle
 
 
-def test_masks_do_not_show_what_null_leads_to(container: Container, bare_dev: Bundle) -> None:
+def test_masks_do_not_show_what_null_leads_to(container: Container, bare_dev: Bundle, only) -> None:
+    only(OURS, "crun")  # runc 1.1 has the hole
     (bare_dev.rootfs / "etc/target").write_text("not hidden")
     (bare_dev.rootfs / "etc/masked").write_text("masked")
     (bare_dev.rootfs / "dev/null").symlink_to("/etc/target")
@@ -313,7 +314,8 @@ def test_devices_behind_a_link(container: Container, bare_dev: Bundle, outside: 
     container.run(check=False)
 
 
-def test_mounts_behind_a_link(container: Container, outside: Path) -> None:
+def test_mounts_behind_a_link(container: Container, outside: Path, only) -> None:
+    only(OURS, "crun")  # runc 1.1 makes its links there
     (container.bundle.rootfs / "dev").rmdir()
     (container.bundle.rootfs / "dev").symlink_to(outside)
     container.run(check=False)
@@ -358,7 +360,8 @@ def test_annotations_reach_nothing_outside(container: Container, name: str, toke
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "..", ".", "", "a\nb", "x" * 5000, "ü"])
-def test_names_reach_nothing_outside(runtime: Runtime, bundle: Bundle, place: Path, name: str) -> None:
+def test_names_reach_nothing_outside(runtime: Runtime, bundle: Bundle, place: Path, name: str, only) -> None:
+    only(OURS, "runc")  # `crun delete --force ..` deletes what is beside its root
     bundle.save()
     before = sorted(os.listdir(place))
     for words in (["create", "--bundle", str(bundle.path), name], ["delete", "--force", name], ["kill", name, "KILL"]):

@@ -35,14 +35,14 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: setup
 	$(RUN) pytest tests -m "not long"
 
 # WHERRY_TEST_RUNTIME=runc (or crun) runs the same tests on a peer.
 test-runtime: setup
 	$(RUN) pytest tests/system/runtime
 
-test-all: lint .build/packages-vm
+test-all: setup .build/packages-vm
 	$(RUN) pytest tests
 
 test-vm: setup .build/packages-vm

@@ -23,6 +23,8 @@ _IPC = (
     "kernel/auto_msgmni",
 )
 
+_FILES = {"network": "net"}  # in /proc/self/ns, where another name is used
+
 
 def set_sysctls(draft: Draft) -> None:
     """Each is written through INIT's private procfs."""
@@ -56,8 +58,8 @@ def _check(draft: Draft, name: str, path: str) -> None:
         hint = f'add {{"type": "{namespace}"}} to linux.namespaces'
         raise draft.linux.error(place, f"needs the container's own {namespace} namespace", hint)
     for joined in draft.namespaces.joined:
-        if joined.flag == flag == NEWNET and draft.host.own_namespace("net", joined.path):
-            raise draft.linux.error(place, "would change the host: the network namespace is the host's")
+        if joined.flag == flag and draft.host.own_namespace(_FILES.get(namespace, namespace), joined.path):
+            raise draft.linux.error(place, f"would change the host: the {namespace} namespace is the host's")
 
 
 def _namespace(path: str) -> tuple[int, str]:

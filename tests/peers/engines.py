@@ -90,6 +90,18 @@ class Running:
         return result
 
 
+def with_etc(folder: Path, **files: str) -> list[str]:
+    """Words before a command that then finds these files in /etc.
+
+    Mounts on single files would go when the host's tools replace the file below.
+    """
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    script = f'mount -t overlay -o lowerdir={folder}:/etc overlay /etc; exec "$0" "$@"'
+    return ["unshare", "--mount", "sh", "-c", script]
+
+
 def as_shell(status: int) -> int:
     """128 + n for signal n."""
     return status if status >= 0 else 128 - status

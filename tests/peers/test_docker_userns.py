@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import IMAGE, dockerd
+from .engines import Engine, with_etc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .engines import Engine
-
 
 @pytest.fixture(scope="module")
 def docker(place: Path, scratch: Path, layer: Path, runtime_path: str) -> Iterator[Engine]:
     """The ids are there for this daemon only."""
-    ids = place / "ids"
-    ids.write_text("nobody:700000:65536\nnogroup:700000:65536\n")
-    script = f'mount --bind {ids} /etc/subuid; mount --bind {ids} /etc/subgid; exec "$0" "$@"'
-    before = ["unshare", "--mount", "sh", "-c", script]
+    ids = "nobody:700000:65536\n"
+    before = with_etc(place / "etc", subuid=ids, subgid=ids)
     yield from dockerd(place, scratch, layer, runtime_path, *before, **{"userns-remap": "nobody:nogroup"})
 
 

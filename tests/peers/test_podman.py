@@ -17,7 +17,7 @@ import wherry
 from tests.system.runtimes import cgroups_named, wait_until
 
 from .conftest import IMAGE, LIMITS, containers_conf
-from .engines import Engine, kill_users
+from .engines import Engine, kill_users, with_etc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,10 +94,11 @@ def test_streams(podman: Engine) -> None:
 
 
 def test_terminal(podman: Engine) -> None:
-    shown = podman.terminal("run", "--rm", "-it", IMAGE, "sh", "-c", "tty; stty size; read a; echo got:$a", typed="x\n")
+    # podman may set the size after the start.
+    script = "tty; read a; echo got:$a; until [ \"$(stty size)\" = '24 80' ]; do sleep 0.1; done"
+    shown = podman.terminal("run", "--rm", "-it", IMAGE, "sh", "-c", script, typed="x\n")
     assert shown.status == 0
     assert "/dev/pts/0\r\n" in shown.stdout
-    assert "24 80" in shown.stdout
     assert "got:x" in shown.stdout
 
 
@@ -422,10 +423,9 @@ def test_mount_with_mapped_ids(podman: Engine, place: Path) -> None:
 
 
 def test_automatic_user_namespace(podman: Engine, place: Path) -> None:
-    ids = place / "subids"
-    ids.write_text("containers:500000:65536\n")
-    script = f'mount --bind {ids} /etc/subuid; mount --bind {ids} /etc/subgid; exec "$0" "$@"'
-    engine = Engine("unshare", "--mount", "sh", "-c", script, *podman.prefix, scratch=place, env=podman.env)
+    ids = "containers:500000:65536\n"
+    before = with_etc(place / "etc", subuid=ids, subgid=ids)
+    engine = Engine(*before, *podman.prefix, scratch=place, env=podman.env)
     result = engine("run", "--rm", "--userns=auto:size=3000", IMAGE, "cat", "/proc/self/uid_map")
     assert result.stdout.split() == ["0", "500000", "3000"]
 
@@ -438,14 +438,13 @@ def rootless(place: Path, layer: Path, runtime_path: str) -> Iterator[Engine]:
     """podman of an ordinary user, who is in the passwd file and has more ids only where it runs."""
     home = place / "home"
     (home / "run").mkdir(parents=True)
-    files = {
-        "passwd": Path("/etc/passwd").read_text() + f"peer:x:{ROOTLESS_ID}:{ROOTLESS_ID}::{home}:/bin/sh\n",
-        "group": Path("/etc/group").read_text() + f"peer:x:{ROOTLESS_ID}:\n",
-        "subuid": "peer:600000:65536\n",
-        "subgid": "peer:600000:65536\n",
-    }
-    for name, text in files.items():
-        (home / name).write_text(text)
+    before = with_etc(
+        home / "etc",
+        passwd=Path("/etc/passwd").read_text() + f"peer:x:{ROOTLESS_ID}:{ROOTLESS_ID}::{home}:/bin/sh\n",
+        group=Path("/etc/group").read_text() + f"peer:x:{ROOTLESS_ID}:\n",
+        subuid="peer:600000:65536\n",
+        subgid="peer:600000:65536\n",
+    )
     if runtime_path.endswith("wherry-runtime"):
         runtime_path = str(copy_runtime(runtime_path, home / "venv"))
     conf = home / "containers.conf"
@@ -453,12 +452,15 @@ def rootless(place: Path, layer: Path, runtime_path: str) -> Iterator[Engine]:
     shutil.copy(layer, home / "layer.tar")
     for path in (home, *home.iterdir()):
         os.chown(path, ROOTLESS_ID, ROOTLESS_ID)
-    binds = "; ".join(f"mount --bind {home}/{name} /etc/{name}" for name in files)
     become = ["setpriv", f"--reuid={ROOTLESS_ID}", f"--regid={ROOTLESS_ID}", "--clear-groups"]
-    environment = ["env", "-i", f"HOME={home}", f"XDG_RUNTIME_DIR={home}/run", f"PATH={os.environ['PATH']}"]
-    script = f'{binds}; cd {home}; exec "$0" "$@"'
-    command = ["unshare", "--mount", "sh", "-c", script, *become, *environment, f"CONTAINERS_CONF={conf}"]
-    engine = Engine(*command, "podman", f"--runtime={runtime_path}", scratch=home)
+    environment = [
+        f"HOME={home}",
+        f"XDG_RUNTIME_DIR={home}/run",
+        f"PATH={os.environ['PATH']}",
+        f"CONTAINERS_CONF={conf}",
+    ]
+    words = [*before, *become, "env", "--ignore-environment", f"--chdir={home}", *environment]
+    engine = Engine(*words, "podman", f"--runtime={runtime_path}", scratch=home)
     engine("import", home / "layer.tar", IMAGE)
     yield engine
     engine("rm", "--force", "--all", "--time=0")

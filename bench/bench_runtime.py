@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def make_bundle(place: Path) -> Path:
     config["process"].pop("rlimits", None)  # raising limits needs a privilege this host may lack
     for name, args in {"true": ["/bin/true"], "sleep": ["/bin/sleep", "1000"]}.items():
         config["process"]["args"] = args
+        config["root"]["path"] = str(bundle / "rootfs")
         folder = place / name
         folder.mkdir()
-        (folder / "rootfs").symlink_to(bundle / "rootfs")
         (folder / "config.json").write_text(json.dumps(config))
     return place
 
@@ -71,6 +72,7 @@ class Bench:
                     self.quietly(name, "start", container)
                 if "kill" in before:
                     self.quietly(name, "kill", container, "KILL")
+                    time.sleep(0.05)  # a killed process takes its time to go
 
             def clean(number: int) -> None:
                 self.quietly(name, "delete", "--force", f"b{number}")
@@ -110,7 +112,8 @@ class Bench:
 def main() -> None:
     without_unified()
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    with tempfile.TemporaryDirectory(prefix="wherry-bench-") as folder:
+    # State belongs on a tmpfs, as /run is; files on a disk would measure its file system.
+    with tempfile.TemporaryDirectory(prefix="wherry-bench-", dir="/dev/shm") as folder:
         Bench(make_bundle(Path(folder))).run(rounds)
 
 

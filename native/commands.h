@@ -21,4 +21,4 @@ int verb_ps(const char *root, int argc, char **argv);
 int verb_list(const char *root, int argc, char **argv);
 
 /* Become Python: `module`.main(argv[1:]) with sys.argv[0] the path of this executable. Returns only when it cannot. */
-int front(const char *module, int argc, char **argv);
+int front(const char *entry, int argc, char **argv);

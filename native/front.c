@@ -127,8 +127,8 @@ static bool find_python(const struct place *p, char *python)
 }
 
 /* -S leaves out site; the paths it would have added are appended by hand, after the standard library as always. Without a
- * known package (`parent` is empty) the interpreter must find it by itself. */
-static void become(struct place *p, char *python, const char *module, int argc, char **argv)
+ * known package (`parent` is empty) the interpreter must find it by itself. `entry` is a function of src/wherry/start.py. */
+static void become(struct place *p, char *python, const char *entry, int argc, char **argv)
 {
 	static const char search[] = ";import importlib.util as u;u.find_spec('wherry')or sys.exit("
 	                             "'cannot find the package of '+a[0]+': name its Python in WHERRY_PYTHON')";
@@ -153,15 +153,15 @@ static void become(struct place *p, char *python, const char *module, int argc, 
 	words[n++] = p->executable;
 	for (int i = 1; i < argc; i++)
 		words[n++] = argv[i];
-	snprintf(code, sizeof code, "import sys;a=sys.argv;sys.path+=a[1:%d];del a[:%d]%s;from %s import main;sys.exit(main(a[1:]))",
-	         paths + 1, paths + 1, p->parent[0] ? "" : search, module);
+	snprintf(code, sizeof code, "import sys;a=sys.argv;sys.path+=a[1:%d];del a[:%d]%s;from wherry.start import %s as m;sys.exit(m(a[1:]))",
+	         paths + 1, paths + 1, p->parent[0] ? "" : search, entry);
 	execv(python, words);
 	int error = errno;
 	free(words);
 	errno = error;
 }
 
-int front(const char *module, int argc, char **argv)
+int front(const char *entry, int argc, char **argv)
 {
 	struct place p = {0};
 	char python[PATH_MAX];
@@ -176,7 +176,7 @@ int front(const char *module, int argc, char **argv)
 		fprintf(stderr, "no Python beside %s or in /usr/bin: set WHERRY_PYTHON\n", p.executable);
 		return 1;
 	}
-	become(&p, python, module, argc, argv);
+	become(&p, python, entry, argc, argv);
 	fprintf(stderr, "cannot execute %s: %s\n", python, strerror(errno));
 	return 1;
 }

@@ -83,7 +83,7 @@ static int runtime(int argc, char **argv)
 			if (!strcmp(argv[first], verbs[i].name) && !asks_help(argc - first, argv + first))
 				return run_verb(i, &g, argc - first, argv + first);
 	}
-	return front("wherry.runtime.main", argc, argv);
+	return front("runtime", argc, argv);
 }
 
 int main(int argc, char **argv)
@@ -95,5 +95,5 @@ int main(int argc, char **argv)
 	const char *slash = strrchr(argv[0], '/');
 	if (!strcmp(slash ? slash + 1 : argv[0], "wherry-runtime"))
 		return runtime(argc, argv);
-	return front("wherry.cli.main", argc, argv);
+	return front("command", argc, argv);
 }

@@ -16,11 +16,15 @@ from .runtimes import default_runtime
 VERSION = f"python3.{sys.version_info.minor}"
 MAIN = """
 import json, os, sys
-def main(argv):
+def main(name, argv):
     flags = {name: getattr(sys.flags, name) for name in ("isolated", "no_site", "ignore_environment", "utf8_mode")}
     words = [os.fsencode(word).hex() for word in argv]
-    print(json.dumps({"argv0": sys.argv[0], "words": words, "path": sys.path, "flags": flags, "name": __name__}))
+    print(json.dumps({"argv0": sys.argv[0], "words": words, "path": sys.path, "flags": flags, "name": name}))
     return 7
+def command(argv):
+    return main("command", argv)
+def runtime(argv):
+    return main("runtime", argv)
 """
 
 
@@ -37,11 +41,9 @@ def prefix(tmp_path: Path) -> Path:
 
 def install(folder: Path) -> Path:
     """A package that tells how it was called."""
-    for part in ("", "cli", "runtime"):
-        (folder / "wherry" / part).mkdir(parents=True, exist_ok=True)
-        (folder / "wherry" / part / "__init__.py").touch()
-    for part in ("cli", "runtime"):
-        (folder / "wherry" / part / "main.py").write_text(MAIN)
+    (folder / "wherry").mkdir(parents=True, exist_ok=True)
+    (folder / "wherry/__init__.py").touch()
+    (folder / "wherry/start.py").write_text(MAIN)
     return folder
 
 
@@ -60,7 +62,7 @@ def test_the_package_beside_the_executable(prefix: Path, packages: str, version:
     said = ask(prefix, "wherry", "ps")
     assert said["argv0"] == str(prefix / "bin/wherry")
     assert said["path"][-1] == str(site)
-    assert said["name"] == "wherry.cli.main"
+    assert said["name"] == "command"
     assert said["flags"] == {"isolated": 1, "no_site": 1, "ignore_environment": 1, "utf8_mode": 1}
 
 
@@ -91,7 +93,7 @@ def test_verbs_that_native_code_does_not_know_go_to_python(prefix: Path) -> None
         ("--odd",),
     ):
         said = ask(prefix, "wherry-runtime", *words)
-        assert said["name"] == "wherry.runtime.main"
+        assert said["name"] == "runtime"
         assert [bytes.fromhex(word).decode() for word in said["words"]] == list(words)
 
 

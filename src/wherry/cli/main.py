@@ -8,7 +8,13 @@ from __future__ import annotations
 import os
 import sys
 
+from wherry.start import keep_modules
+
 from . import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # verb: (module in wherry.cli.commands, one line of help)
 COMMANDS = {
@@ -49,7 +55,7 @@ class Globals:
         self.run_root = ""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name); the exit status."""
     settings = Globals()
     try:
@@ -66,7 +72,7 @@ def main(argv: list[str]) -> int:
         return 130
 
 
-def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: list[str]) -> int:
+def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: Sequence[str]) -> int:
     command = COMMANDS.get(verb)
     if command is None:
         sys.stderr.write(f"Error: unknown command {verb!r}\n  → wherry --help lists the commands\n")
@@ -92,10 +98,11 @@ def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: list[str
         errors.show(error)
         return module.status(error) if hasattr(module, "status") else errors.status(error)
     sys.stdout.flush()
+    keep_modules()
     return status
 
 
-def _global_options(argv: list[str], settings: Globals) -> list[str]:
+def _global_options(argv: Sequence[str], settings: Globals) -> list[str]:
     rest = list(argv)
     while rest and rest[0].startswith("-") and rest[0] not in ("-h", "--help"):
         option, equals, value = rest.pop(0).partition("=")

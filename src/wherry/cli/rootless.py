@@ -11,10 +11,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
 
-def enter(argv: list[str], run_root: str) -> NoReturn:
+def enter(argv: Sequence[str], run_root: str) -> NoReturn:
     """Replace this process by `wherry ARGV` inside the user namespace (see native/command_unshare.c).
 
     Without subordinate ids, or without newuidmap and newgidmap, only the user's own id is mapped.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from wherry.errors import FAILED_PRECONDITION, INVALID_ARGUMENT, WherryError
+from wherry.start import keep_modules
 
 from . import users
 
@@ -99,6 +100,7 @@ class ExecRequest:
         if detach:
             argv.insert(2, "--detach")
         engine.close()
+        keep_modules()
         os.execve(argv[0], argv, os.environ)
 
     def run(self, engine: Engine, container: Container, *, input: bytes = b"") -> ExecResult:

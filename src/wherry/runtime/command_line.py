@@ -6,6 +6,7 @@ import posix
 import sys
 
 from wherry.errors import INVALID_ARGUMENT, WherryError
+from wherry.start import keep_modules
 
 from .arguments import FLAG, TEXT, Arguments, parse
 from .paths import absolute
@@ -39,13 +40,12 @@ CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
 class Context:
     """The global options, interpreted."""
 
-    __slots__ = ("arguments", "cache", "cgroup_manager", "native", "report", "rootless", "words")
+    __slots__ = ("arguments", "cgroup_manager", "native", "report", "rootless", "words")
 
-    def __init__(self, arguments: Arguments, report: Report, words: list[str], cache: str) -> None:
+    def __init__(self, arguments: Arguments, report: Report, words: list[str]) -> None:
         self.arguments = arguments
         self.report = report
         self.words = words
-        self.cache = cache
         self.native = sys.argv[0]
         self.cgroup_manager = arguments.text("cgroup-manager") or "cgroupfs"
         if arguments.flag("systemd-cgroup"):
@@ -59,10 +59,7 @@ class Context:
 
     def become_native(self, words: list[str]) -> NoReturn:
         """Replace this process by the native program."""
-        if self.cache:
-            from .module_cache import save_modules
-
-            save_modules(self.cache)
+        keep_modules()
         posix.execv(self.native, [self.native, *words])
 
     def root(self) -> str:
@@ -85,8 +82,8 @@ def _rootless(word: str) -> bool | None:
     return word == "true"
 
 
-def run(argv: Sequence[str], cache: str = "") -> int:
-    """Run a command line; `cache` is where to keep the modules loaded, "" for nowhere."""
+def main(argv: Sequence[str]) -> int:
+    """Run a command line (without the program's name); returns the exit status."""
     report = Report("", "text")
     status = 1
     try:
@@ -102,7 +99,7 @@ def run(argv: Sequence[str], cache: str = "") -> int:
         if verb not in VERBS:
             status = 3
             raise WherryError(INVALID_ARGUMENT, f"no such command: {verb}", hint="see --help")
-        context = Context(arguments, report, words, cache)
+        context = Context(arguments, report, words)
         return _run(verb, context)
     except WherryError as error:
         report.error(str(error))

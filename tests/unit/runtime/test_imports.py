@@ -18,7 +18,7 @@ SCRIPT = """
 import sys
 before = set(sys.modules)
 sys.path.append(sys.argv.pop(1))
-import wherry.runtime.main
+import wherry.start
 import posix
 def report(*_):
     loaded = sorted(set(sys.modules) - before)
@@ -26,7 +26,7 @@ def report(*_):
     posix._exit(0)
 posix.execv = report
 sys.argv[0] = "/nonexistent/wherry-runtime"
-sys.exit(wherry.runtime.main.main(sys.argv[1:]))
+sys.exit(wherry.start.runtime(sys.argv[1:]))
 """
 
 STANDARD = {"__future__", "_json", "_struct", "fcntl", "gc", "math", "posix", "zlib"}
@@ -63,12 +63,12 @@ COMMON = {
     "wherry.runtime.compile_rootfs",
     "wherry.runtime.draft",
     "wherry.runtime.host",
-    "wherry.runtime.main",
     "wherry.runtime.mount_options",
     "wherry.runtime.options",
     "wherry.runtime.paths",
     "wherry.runtime.report",
     "wherry.runtime.state_folder",
+    "wherry.start",
 }
 CREATE = COMMON | {
     "wherry.runtime.cgroup_resources",

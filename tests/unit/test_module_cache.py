@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import marshal
 import os
 import subprocess
 import sys
@@ -8,14 +9,16 @@ from pathlib import Path
 import pytest
 
 import wherry
+from wherry.module_cache import pack
+from wherry.start import KeptModules
 
 SOURCE = str(Path(wherry.__file__).parents[1])
 SCRIPT = """
 import sys
 sys.path.append(sys.argv[1])
-from wherry.runtime import main
-print(main.load_modules(sys.argv[2]))
-before = set(sys.modules)
+from wherry.start import KeptModules
+kept = KeptModules(sys.argv[2])
+sys.meta_path.insert(0, kept)
 from wherry.runtime import compile, launch
 from wherry.oci import config
 from wherry.runtime.default_config import default_config
@@ -25,17 +28,20 @@ document = default_config()
 document["process"]["env"].append("HOME=/")
 plan = compile.compile_container(document, Host.probe(), Options(id="x", bundle="/b", root="/r"))
 print(len(plan.encode()))
-print(*[name for name in sys.modules if name not in before and name.startswith("wherry")])
+loaders = {name: type(module.__spec__.loader) for name, module in sys.modules.items() if name.startswith("wherry.")}
+print(*[name for name, loader in loaders.items() if loader is not KeptModules and name != "wherry.start"])
+print(kept.missed)
 if len(sys.argv) > 3:
-    from wherry.runtime.module_cache import save_modules
+    from wherry.module_cache import save_modules
     save_modules(sys.argv[2])
 """
 
 
 def python(*words):
     command = [sys.executable, "-I", "-S", "-E", "-c", SCRIPT, SOURCE, *map(str, words)]
-    loaded, size, imported, *_ = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    return loaded == "True", int(size), imported.split()
+    size, imported, missed, *_ = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert (missed == "True") == bool(imported)
+    return not imported, int(size), imported.split()
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_nobody_else_may_read_or_write_it(cache):
     assert python(cache)[0] is False
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"N", b"(\x02\x00\x00\x00NN"])
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"N", b"\x07" + bytes(7) + b"(\x02\x00\x00\x00NN"])
 def test_a_damaged_file_means_the_ordinary_import(cache, content):
     cache.write_bytes(content)
     loaded, size, imported = python(cache)
@@ -74,21 +80,29 @@ def test_a_link_is_not_followed(cache, tmp_path):
 
 
 def test_a_source_that_changed_is_imported_anew(tmp_path):
-    import marshal
-
     source = tmp_path / "module.py"
     source.write_text("x = 1\n")
     found = source.stat()
-    code = compile("x = 1", str(source), "exec")
+    code = marshal.dumps(compile("x = 1", str(source), "exec"))
     path = tmp_path / "cache"
-    entry = ("wherry.imagined", str(source), found.st_mtime_ns, found.st_size, code)
-    path.write_bytes(marshal.dumps((sys.version, [entry])))
+    path.write_bytes(pack({"wherry.imagined": (str(source), found.st_mtime_ns, found.st_size, code)}))
     path.chmod(0o600)
-    assert python(path)[0] is True
+    assert KeptModules(str(path)).find_spec("wherry.imagined") is not None
     source.write_text("x = 12\n")
-    assert python(path)[0] is False
-    path.write_bytes(marshal.dumps(("another version", [])))
-    assert python(path)[0] is False
+    assert KeptModules(str(path)).find_spec("wherry.imagined") is None
+
+
+def test_a_file_of_another_interpreter_is_not_used(cache):
+    data = cache.read_bytes()
+    cache.write_bytes(data.replace(sys.version[:6].encode(), b"9.9.99"[: len(sys.version[:6])], 1))
+    assert python(cache)[0] is False
+
+
+def test_modules_used_later_join_those_of_before(cache):
+    before = KeptModules(str(cache)).index
+    code = "import sys; sys.path.append(sys.argv[1]); import wherry.oci.reference; from wherry.module_cache import *; "
+    subprocess.run([sys.executable, "-ISE", "-c", code + "save_modules(sys.argv[2])", SOURCE, str(cache)], check=True)
+    assert set(KeptModules(str(cache)).index) >= {"wherry.oci.reference", *before}
 
 
 def test_a_folder_of_someone_else_is_not_used(tmp_path):
@@ -100,8 +114,8 @@ def test_a_folder_of_someone_else_is_not_used(tmp_path):
 
 
 def test_lines_are_kept_when_columns_are_dropped():
+    from wherry.module_cache import without_columns
     from wherry.runtime import compile_process
-    from wherry.runtime.module_cache import without_columns
 
     def codes(code):
         yield code

@@ -1,6 +1,9 @@
-"""Keep the compiled code of the modules that a hot verb loaded, for `main.load_modules`.
+"""Keep the compiled code of the modules that a hot verb used, for `start.KeptModules`.
 
-Every page that is read and every object made costs at each start, so the code is kept as lean as can be.
+The file: the size of the index (8 bytes, little endian), the index (marshal of the interpreter's version and
+{name: (source, its time in ns, its size, offset, length)}), and the code of the modules (marshal), one after
+another; the offsets count from the end of the index. Every page that is read and every object made costs at each
+start, so the code is kept as lean as can be.
 """
 
 from __future__ import annotations
@@ -8,31 +11,64 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from _frozen_importlib_external import SourceFileLoader
 from marshal import dumps
+
+from .start import HEAD_BYTES, KeptModules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, ModuleType
 
-PREFIX = "wherry"
-# These are needed to read the file at all.
-ALWAYS_IMPORTED = ("wherry", "wherry.runtime", "wherry.runtime.main")
+    Entry = tuple[str, int, int, bytes]
+
+# These are needed to read the file at all, or only to write it.
+APART = ("wherry", "wherry.start", "wherry.module_cache")
 
 
 def save_modules(path: str) -> None:
-    """Write what is loaded now to `path`. A failure is silent: the file only saves time."""
+    """Write what is loaded now, and what `path` has already. A failure is silent: the file only saves time."""
     try:
+        sources = {name: source for name, module in list(sys.modules.items()) if (source := _source(name, module))}
+        entries = {name: _compile(name, source) for name, source in sources.items()}
         _make_folder(os.path.dirname(path))
-        modules = {}
-        for name, module in list(sys.modules.items()):
-            source = getattr(module, "__file__", None) or ""
-            ours = name.startswith(PREFIX + ".") and source.endswith(".py")
-            if ours and name not in ALWAYS_IMPORTED and name != __name__:
-                modules[name] = _compile(source)
-        entries = [(name, *modules[name]) for name in _ordered(modules)]
-        _write(path, dumps((sys.version, entries)))
+        _write(path, pack({**_kept_before(path), **entries}))
     except (OSError, SyntaxError, ValueError):
         pass
+
+
+def _source(name: str, module: ModuleType) -> str:
+    """The file of a module that is worth keeping; "" for one that is in the interpreter, or may read its own files."""
+    top = name.partition(".")[0]
+    if name in APART or top == "encodings" or not (top == "wherry" or top in sys.stdlib_module_names):
+        return ""
+    if not isinstance(getattr(module.__spec__, "loader", None), KeptModules | SourceFileLoader):
+        return ""
+    return str(module.__file__)
+
+
+def _kept_before(path: str) -> dict[str, Entry]:
+    before = KeptModules(path)
+    try:
+        return {
+            name: (source, time_ns, size, os.pread(before.fd, length, before.base + offset))
+            for name, (source, time_ns, size, offset, length) in before.index.items()
+        }
+    finally:
+        if before.fd >= 0:
+            os.close(before.fd)
+
+
+def pack(entries: dict[str, Entry]) -> bytes:
+    """The file's bytes."""
+    index = {}
+    at = 0
+    for name, (source, time_ns, size, code) in entries.items():
+        index[name] = (source, time_ns, size, at, len(code))
+        at += len(code)
+    head = dumps((sys.version, index))
+    size_bytes = len(head).to_bytes(HEAD_BYTES, "little")
+    return b"".join([size_bytes, head, *[code for _, _, _, code in entries.values()]])
 
 
 def _make_folder(path: str) -> None:
@@ -46,12 +82,14 @@ def _make_folder(path: str) -> None:
             raise
 
 
-def _compile(source: str) -> tuple[str, int, int, CodeType]:
+def _compile(name: str, source: str) -> Entry:
     found = os.stat(source)
     with open(source, "rb") as file:
-        tree = _Lean().visit(ast.parse(file.read()))
-    code = compile(ast.fix_missing_locations(tree), source, "exec", dont_inherit=True, optimize=2)
-    return source, found.st_mtime_ns, found.st_size, without_columns(code)
+        tree = ast.parse(file.read())
+    if name.startswith("wherry."):
+        tree = ast.fix_missing_locations(_Lean().visit(tree))
+    code = compile(tree, source, "exec", dont_inherit=True, optimize=2)
+    return source, found.st_mtime_ns, found.st_size, dumps(without_columns(code))
 
 
 class _Lean(ast.NodeTransformer):
@@ -108,35 +146,12 @@ def _signed(number: int) -> bytes:
     return bytes(data)
 
 
-def _ordered(modules: dict[str, tuple[str, int, int, CodeType]]) -> list[str]:
-    """Names so that, as far as can be told, each follows those it imports at its top."""
-    order: list[str] = []
-    visited = set()
-
-    def visit(name: str) -> None:
-        if name in visited or name not in modules:
-            return
-        visited.add(name)
-        source, _, _, code = modules[name]
-        package = name if source.endswith("/__init__.py") else name.rpartition(".")[0]
-        visit(name.rpartition(".")[0])
-        for word in code.co_names:
-            visit(word)
-            visit(f"{package}.{word}")
-            visit(f"{package.rpartition('.')[0]}.{word}")
-            visit(f"wherry.oci.{word}")
-        order.append(name)
-
-    for name in modules:
-        visit(name)
-    return order
-
-
 def _write(path: str, data: bytes) -> None:
     draft = f"{path}.{os.getpid()}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
+        if os.write(fd, data) != len(data):
+            raise OSError("short write")
     finally:
         os.close(fd)
     os.rename(draft, path)

@@ -93,7 +93,7 @@ def _compile(name: str, source: str) -> Entry:
 
 
 class _Lean(ast.NodeTransformer):
-    """Without what serves type checkers only: annotations, and imports under TYPE_CHECKING."""
+    """Without what serves type checkers only: annotations of functions, and what is under TYPE_CHECKING."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)
@@ -105,17 +105,10 @@ class _Lean(ast.NodeTransformer):
                 argument.annotation = None
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        plain = ast.Pass() if node.value is None else ast.Assign([node.target], node.value)
-        return ast.copy_location(plain, node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        return ast.copy_location(ast.Pass(), node) if node.module == "__future__" else node
-
-    def visit_If(self, node: ast.If) -> ast.AST:
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
         typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return ast.copy_location(ast.Pass(), node) if typing else node
+        return (node.orelse or ast.copy_location(ast.Pass(), node)) if typing else node
 
 
 def without_columns(code: CodeType) -> CodeType:

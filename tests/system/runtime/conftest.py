@@ -32,7 +32,7 @@ def probe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installed() -> Iterator[Path]:
     """A copy of the package outside the clone: for users who may not enter that, and for tests that may harm it."""
     folder = Path(tempfile.mkdtemp(prefix="wherry-installed-"))
     folder.chmod(0o755)

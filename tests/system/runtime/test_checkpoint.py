@@ -25,6 +25,11 @@ def criu_works() -> bool:
     shutil.which("criu") is not None and not criu_works(), reason="criu check: this kernel is too new for it"
 )
 def test_a_container_comes_back(container: Container, bundle: Bundle, images: Path) -> None:
+    come_back(container, bundle, images)
+
+
+def come_back(container: Container, bundle: Bundle, images: Path) -> None:
+    """A counter is checkpointed, goes, and counts on after the restore (also run in the virtual machine)."""
     bundle.shell("i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.1; done")
     container.run("--detach")
     container.runtime("checkpoint", "--image-path", str(images), container.id)

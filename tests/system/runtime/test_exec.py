@@ -86,7 +86,7 @@ def test_environment(host: Container, only) -> None:
 
 def test_both_forms_of_a_flag(host: Container, only) -> None:
     only(OURS)
-    flags = ["--env", "A=1", "-e", "B=2", "--env=C=3", "-eD=4"]
+    flags = ["--env", "A=1", "-e", "B=2", "--env=C=3", "-e=D=4"]
     assert {"A=1", "B=2", "C=3", "D=4"} <= set(host.exec("env", flags=flags).stdout.splitlines())
 
 

@@ -165,7 +165,8 @@ def test_every_step_of_start_may_fail(sleeper: Container, place: Path, how: str)
     sleeper.delete("--force")
     for step in range(count):
         sleeper.create()
-        sleeper.runtime("start", sleeper.id, env={"WHERRY_FAIL": f"START:{step}{how}"}, check=False)
+        result = sleeper.runtime("start", sleeper.id, env={"WHERRY_FAIL": f"START:{step}{how}"}, check=False)
+        assert result.status == (137 if how else 1)
         sleeper.delete("--force")
         settled(sleeper, place)
 
@@ -178,7 +179,9 @@ def test_every_step_of_delete_may_fail(sleeper: Container, place: Path, how: str
     sleeper.delete("--force")
     for step in range(count):
         sleeper.create()
-        sleeper.runtime("delete", "--force", sleeper.id, env={"WHERRY_FAIL": f"DELETE:{step}{how}"}, check=False)
+        fault = {"WHERRY_FAIL": f"DELETE:{step}{how}"}
+        result = sleeper.runtime("delete", "--force", sleeper.id, env=fault, check=False)
+        assert result.status == 137 or not how
         assert sleeper.runtime("list", "--quiet").status == 0
         sleeper.delete("--force")
         settled(sleeper, place)

@@ -37,12 +37,13 @@ INHERITED = (
 class Target:
     """The running container: its init process and the cgroup that META names."""
 
-    __slots__ = ("cgroup", "pid", "start_time")
+    __slots__ = ("cgroup", "pid", "start_time", "user_namespace")
 
     def __init__(self, *, pid: int, start_time: int, cgroup: str) -> None:
         self.pid = pid
         self.start_time = start_time
         self.cgroup = cgroup
+        self.user_namespace = False  # whether it is in another one than we; found by compile_exec
 
 
 def compile_exec(
@@ -62,6 +63,8 @@ def compile_exec(
     draft = Draft(Document(config), host, options)
     draft.target = target
     draft.namespaces = Namespaces(draft)
+    flags = _flags(draft, target)
+    target.user_namespace = bool(flags & NEWUSER)
     document = Document(merge_process(process, config), "process")
     command = Process(draft, document, draft.init)
     _join_cgroup(draft, sub_cgroups)
@@ -71,7 +74,7 @@ def compile_exec(
     if options.pidfd_socket:
         setup.emit("CONNECT", PIDFD_SOCKET, options.pidfd_socket, where="--pidfd-socket")
     draft.cgroup.before_clone(setup)
-    _enter(draft, document)
+    _enter(draft, document, flags)
     draft.cgroup.after_clone(setup)
     command.limit(draft)
     command.schedule(draft)
@@ -118,7 +121,7 @@ def _join_cgroup(draft: Draft, sub_cgroups: Sequence[str]) -> None:
     draft.options.warnings += draft.cgroup.warnings
 
 
-def _enter(draft: Draft, process: Document) -> None:
+def _enter(draft: Draft, process: Document, flags: int) -> None:
     """The clone into the container's namespaces.
 
     A pid namespace is joined by children only. With root's rights HOST itself joins it, for its child; without
@@ -127,7 +130,6 @@ def _enter(draft: Draft, process: Document) -> None:
     setup, init, target, host = draft.setup, draft.init, draft.target, draft.host
     assert target is not None
     pidfd = draft.slot()
-    flags = _flags(draft, target)
     setup.emit("PIDFD", pidfd, target.pid, target.start_time)
     place = "linux.namespaces"
     first, stage = init, flags & NEWPID and host.euid != 0

@@ -130,7 +130,8 @@ class Process:
 
     def _ours_to_give(self, document: Document, *sets: int) -> tuple[int, ...]:
         """The sets without what a container of ours cannot get; in a user namespace it can get everything."""
-        if self._draft.namespaces.has(NEWUSER):
+        target = self._draft.target
+        if target.user_namespace if target else self._draft.namespaces.has(NEWUSER):
             return sets
         ours = self._draft.host.capabilities
         missing = (sets[0] | sets[1]) & ~ours

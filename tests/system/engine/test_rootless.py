@@ -144,6 +144,13 @@ def test_detached_with_a_published_port(user: User) -> None:
     user("rm", "srv")
 
 
+def test_an_exec_has_the_capabilities_of_root(user: User) -> None:
+    user("run", "-d", "--name", "closed", IMAGE, "sleep", "60")
+    user("exec", "closed", "mkdir", "-m", "0", "/closed")
+    assert user.out("exec", "-w", "/closed", "closed", "pwd") == "/closed"
+    user("rm", "-f", "closed")
+
+
 def test_networks_none_and_host(user: User) -> None:
     assert user.out("run", "--rm", "--network", "none", IMAGE, "ls", "/sys/class/net") == "lo"
     own = os.readlink("/proc/self/ns/net")

@@ -42,7 +42,8 @@ def _source(name: str, module: ModuleType) -> str:
     top = name.partition(".")[0]
     if name in APART or top == "encodings" or not (top == "wherry" or top in sys.stdlib_module_names):
         return ""
-    if not isinstance(getattr(module.__spec__, "loader", None), KeptModules | SourceFileLoader):
+    spec = getattr(module, "__spec__", None)  # typing.io of Python 3.11 is a class, and has none
+    if not isinstance(getattr(spec, "loader", None), KeptModules | SourceFileLoader):
         return ""
     return str(module.__file__)
 

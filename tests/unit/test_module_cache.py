@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import wherry
-from wherry.module_cache import pack
+from wherry.module_cache import pack, save_modules
 from wherry.start import KeptModules
 
 SOURCE = str(Path(wherry.__file__).parents[1])
@@ -56,6 +56,12 @@ def test_modules_are_loaded_from_one_file(cache):
     assert loaded
     assert imported == []
     assert size == python("/nonexistent")[1]
+
+
+def test_what_is_no_module_among_the_modules_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "typing.io", type("io", (), {}))  # as `import typing` does in Python 3.11
+    save_modules(str(tmp_path / "wherry/cache/run"))
+    assert (tmp_path / "wherry/cache/run").exists()
 
 
 def test_nobody_else_may_read_or_write_it(cache):

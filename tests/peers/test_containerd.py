@@ -18,6 +18,8 @@ from .engines import Engine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# ctr stops reading when the process ends, now and then before it has begun, with any runtime.
+LINGER = "; sleep 0.3"
 FOREVER = "trap 'exit 7' TERM; while :; do sleep 0.1; done"
 
 
@@ -78,7 +80,7 @@ def test_standard_input(containers: Containers, containerd: Engine, name: str) -
 
 
 def test_terminal(containers: Containers, containerd: Engine, name: str) -> None:
-    script = "tty; read a; echo got:$a; exit 4"
+    script = f"tty; read a; echo got:$a{LINGER}; exit 4"
     shown = containerd.terminal(*containers.run(name, "sh", "-c", script, flags=("--rm", "--tty")), typed="word\n")
     assert shown.status == 4
     assert "/dev/pts/0" in shown.stdout
@@ -88,17 +90,26 @@ def test_terminal(containers: Containers, containerd: Engine, name: str) -> None
 def test_exec(containerd: Engine, running: str) -> None:
     execute = ["tasks", "exec", "--exec-id=e1"]
     assert containerd(*execute, running, "sh", "-c", "exit 9", check=False).status == 9
-    assert containerd(*execute, running, "cat", input="given\n").stdout == "given\n"
-    assert containerd.output(*execute, "--user=1000:1001", "--cwd=/var", running, "sh", "-c", "id -u; id -g; pwd") == (
-        "1000\n1001\n/var"
-    )
+    assert containerd(*execute, running, "sh", "-c", f"cat{LINGER}", input="given\n").stdout == "given\n"
+    assert containerd.output(
+        *execute, "--user=1000:1001", "--cwd=/var", running, "sh", "-c", f"id -u; id -g; pwd{LINGER}"
+    ) == ("1000\n1001\n/var")
     result = containerd(*execute, running, "missing", check=False)
     assert result.status == 1
     assert "executable file not found in $PATH" in result.stderr
 
 
 def test_exec_with_a_terminal(containerd: Engine, running: str) -> None:
-    command = ["tasks", "exec", "--exec-id=e1", "--tty", running, "sh", "-c", "tty; read a; echo got:$a; exit 3"]
+    command = [
+        "tasks",
+        "exec",
+        "--exec-id=e1",
+        "--tty",
+        running,
+        "sh",
+        "-c",
+        f"tty; read a; echo got:$a{LINGER}; exit 3",
+    ]
     shown = containerd.terminal(*command, typed="word\n")
     assert shown.status == 3
     assert "/dev/pts/0" in shown.stdout

@@ -117,7 +117,7 @@ def test_unknown_capabilities_are_a_warning():
 
 
 def test_capabilities_that_the_host_lacks_are_a_warning():
-    sets = dict.fromkeys(("bounding", "effective", "permitted"), ["CAP_CHOWN", "CAP_KILL"])
+    sets = {name: ["CAP_CHOWN", "CAP_KILL"] for name in ("bounding", "effective", "permitted")}
     document = with_process(capabilities=sets)
     plan = compiled(document, make_host(capabilities=bits("CAP_KILL")))
     assert plan.one("INIT", "CAPABILITIES")["permitted"] == bits("CAP_KILL")

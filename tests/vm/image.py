@@ -24,6 +24,7 @@ PACKAGES = (
     "dbus",
     "dbus-user-session",
     "iproute2",
+    "iptables",
     "kmod",
     "libpam-systemd",
     "nftables",

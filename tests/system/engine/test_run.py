@@ -327,7 +327,7 @@ def test_health_check(wherry, name):
 
 def test_unhealthy_can_mean_restart(wherry, name):
     wherry(
-        "run", "-d", "--name", name, *NONE, "--restart", "always", "--health-cmd", "false", "--health-interval", "100ms",
-        "--health-retries", "1", "--health-on-failure", "restart", IMAGE, "sleep", "1000",
+        "run", "-d", "--name", name, *NONE, "--restart", "always", "--health-cmd", "false",
+        "--health-interval", "100ms", "--health-retries", "1", "--health-on-failure", "restart", IMAGE, "sleep", "1000",
     )  # fmt: skip
     wait_until(lambda: int(wherry.out("inspect", "-f", "{{.RestartCount}}", name)) >= 1)

@@ -89,7 +89,7 @@ def test_a_new_user_namespace_is_mapped_by_the_host_before_init_goes_on():
 def test_a_namespace_of_the_host_is_joined_before_the_user_namespace_is_made():
     linux = {"uidMappings": MAP, "gidMappings": MAP}
     plan = compiled(config(namespaces=namespaces("pid", "uts", "mount", "user", network="/n"), **linux))
-    assert plan.names("STAGE") == ["PDEATHSIG", "SETNS", "UNSHARE", "POST", "AWAIT", "BECOME", "CLONE"]
+    assert plan.names("STAGE") == ["CLOSE", "PDEATHSIG", "SETNS", "UNSHARE", "POST", "AWAIT", "BECOME", "CLONE"]
     host = plan.names("HOST")
     asked = host.index("AWAIT")
     assert host[asked : asked + 4] == ["AWAIT", "MAPS", "POST", "ADOPT"]

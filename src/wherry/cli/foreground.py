@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # the public module loads enum
 import os
 import select
-import signal
 import sys
-import termios
-import tty
 
 from wherry.errors import INVALID_ARGUMENT, UNAVAILABLE, WherryError
 
@@ -165,11 +163,16 @@ class _Terminal:
 
     def __enter__(self) -> None:
         if self._enabled:
+            import termios
+            import tty
+
             self._saved = termios.tcgetattr(0)
             tty.setraw(0)
 
     def __exit__(self, *_: object) -> None:
         if self._saved:
+            import termios
+
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from wherry.engine import Engine
     from wherry.transfer.base import Progress
 
-    from .arguments import Parser
+    from .parser import Parser
 
 
 def add_registry_flags(parser: Parser) -> None:

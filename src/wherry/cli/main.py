@@ -85,9 +85,7 @@ def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: Sequence
         enter(argv, paths.make_private(settings.run_root or paths.run_root()))
     if "WHERRY_ROOTLESS_LOCK" in os.environ:
         os.set_inheritable(int(os.environ["WHERRY_ROOTLESS_LOCK"]), False)
-    from importlib import import_module
-
-    module = import_module(f"wherry.cli.commands.{command[0]}")
+    module = __import__(f"wherry.cli.commands.{command[0]}", fromlist=["run"])
     from wherry.errors import WherryError
 
     try:

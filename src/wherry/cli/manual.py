@@ -11,28 +11,28 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from .arguments import Parser
+from .full_parser import FullParser
 from .main import COMMANDS
 
 
-def parsers() -> dict[str, Parser]:
+def parsers() -> dict[str, FullParser]:
     """The parser of each command that has one of its own."""
     found = {}
     for verb, (module, _) in COMMANDS.items():
         command = import_module(f"wherry.cli.commands.{module}")
         if hasattr(command, "parser"):
-            found[verb] = command.parser()
+            found[verb] = command.parser().full()
     return found
 
 
-def options(parser: Parser) -> Iterator[argparse.Action]:
+def options(parser: FullParser) -> Iterator[argparse.Action]:
     """The options, in the order of the help text."""
     for action in parser._actions:
         if action.option_strings:
             yield action
 
 
-def man_page(verb: str, parser: Parser) -> str:
+def man_page(verb: str, parser: FullParser) -> str:
     """wherry-VERB(1)."""
     usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
     lines = [
@@ -175,7 +175,7 @@ def fish_completion() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _flags(parser: Parser) -> list[str]:
+def _flags(parser: FullParser) -> list[str]:
     return [name for action in options(parser) for name in action.option_strings]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # the public module loads enum
 import os
-import signal
 
 from wherry.errors import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, WherryError
 from wherry.oci.json_text import loads
@@ -323,7 +323,7 @@ def signal_number(text: str | int) -> int:
     name = name if name.startswith("SIG") else "SIG" + name
     if name.startswith("SIGRTMIN+") and name[9:].isdecimal():
         return int(signal.SIGRTMIN) + int(name[9:])
-    try:
-        return int(signal.Signals[name])
-    except KeyError:
-        raise WherryError(INVALID_ARGUMENT, f"signal {text!r} is unknown", hint="see signal(7)") from None
+    number = getattr(signal, name, None)
+    if number is None or name.startswith("SIG_"):
+        raise WherryError(INVALID_ARGUMENT, f"signal {text!r} is unknown", hint="see signal(7)")
+    return int(number)

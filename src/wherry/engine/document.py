@@ -91,7 +91,7 @@ def launch_facts(options: CreateOptions, image: ImageConfig, command: list[str])
 
 def _maps_gid(gid: int) -> bool:
     """Whether a group id exists in this user namespace."""
-    with open("/proc/self/gid_map", encoding="ascii") as file:
+    with open("/proc/self/gid_map") as file:
         ranges = [line.split() for line in file]
     return any(int(first) <= gid < int(first) + int(count) for first, _, count in ranges)
 

@@ -6,10 +6,9 @@ is checked first. Anything wrong is INVALID_ARGUMENT with the place in the docum
 
 from __future__ import annotations
 
-import json
-
 from wherry.errors import INVALID_ARGUMENT, NOT_FOUND, NOT_IMPLEMENTED, RESOURCE_EXHAUSTED, WherryError
 from wherry.oci import digest as digests
+from wherry.oci import json_text
 from wherry.oci import platform as platforms
 from wherry.oci.digest import Digest
 from wherry.oci.platform import Platform
@@ -243,9 +242,10 @@ def parse_config(raw: bytes) -> ImageConfig:
 def parse_document(raw: bytes, what: str) -> dict[str, Any]:
     """JSON object with no key twice; INVALID_ARGUMENT names `what` otherwise."""
     try:
-        document = json.loads(raw, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise WherryError(INVALID_ARGUMENT, f"{what} is not valid JSON: {error}") from None
+        document = json_text.loads(raw, unique=True)
+    except WherryError as error:
+        why = error.message.removeprefix("is not JSON: ")
+        raise WherryError(INVALID_ARGUMENT, f"{what} is not valid JSON: {why}") from None
     if not isinstance(document, dict):
         raise WherryError(INVALID_ARGUMENT, f"{what} is not a JSON object")
     return document
@@ -268,6 +268,8 @@ def build_manifest(
 
 def encode(document: dict[str, Any]) -> bytes:
     """JSON as it is stored: compact, UTF-8, keys in the order given."""
+    import json
+
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -382,17 +384,6 @@ def _list(document: dict[str, Any], key: str, prefix: str = "") -> list[Any]:
     if not isinstance(value, list):
         raise _bad(prefix + key, "is not a list")
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return document
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _bad(path: str, message: str) -> WherryError:

@@ -46,7 +46,7 @@ class _Context:
 
     strict = True
     object_hook = None
-    object_pairs_hook = None
+    object_pairs_hook: Any = None
     parse_float = float
     parse_int = int
 
@@ -59,8 +59,17 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPACE = " \t\n\r"
 
 
-def loads(data: bytes | str, name: str = "") -> Any:
-    """The value of a JSON text; of a member given twice the last counts.
+class _Unique(_Context):
+    @staticmethod
+    def object_pairs_hook(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(pairs)
+        if len(document) != len(pairs):
+            raise ValueError("a key occurs twice in one object")
+        return document
+
+
+def loads(data: bytes | str, name: str = "", *, unique: bool = False) -> Any:
+    """The value of a JSON text; of a member given twice the last counts, or it is an error with `unique`.
 
     Raises WherryError(INVALID_ARGUMENT) naming line and column, with `name` (of the file) as its path.
     """
@@ -69,7 +78,7 @@ def loads(data: bytes | str, name: str = "") -> Any:
     except UnicodeDecodeError as error:
         raise WherryError(INVALID_ARGUMENT, f"is not UTF-8 (byte {error.start})", path=name) from None
     try:
-        value, end = _scan(text, _skip_space(text, 0))
+        value, end = _scan(text, _skip_space(text, 0), _Unique if unique else _Context)
         end = _skip_space(text, end)
         if end != len(text):
             raise _wrong(name, text, end, "extra data")
@@ -85,13 +94,13 @@ def loads(data: bytes | str, name: str = "") -> Any:
         raise _wrong(name, text, at, str(getattr(error, "msg", error))) from None
 
 
-def _scan(text: str, start: int) -> tuple[Any, int]:
+def _scan(text: str, start: int, context: type[_Context]) -> tuple[Any, int]:
     try:
-        return make_scanner(_Context)(text, start)  # type: ignore[arg-type]
+        return make_scanner(context)(text, start)  # type: ignore[arg-type]
     except SystemError:  # the scanner wants to raise JSONDecodeError and finds its module not imported
         import json.decoder  # noqa: F401
 
-        return make_scanner(_Context)(text, start)  # type: ignore[arg-type]
+        return make_scanner(context)(text, start)  # type: ignore[arg-type]
 
 
 def _skip_space(text: str, at: int) -> int:

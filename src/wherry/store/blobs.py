@@ -61,9 +61,7 @@ class Blobs:
             data = b"".join(_chunks(fd))
         finally:
             os.close(fd)
-        verifier = Verifier(digest)
-        verifier.update(data)
-        verifier.check(f"blob {digest}")
+        digests.check_bytes(data, digest, f"blob {digest}")
         return data
 
     def chunks(self, digest: Digest) -> Iterator[bytes]:

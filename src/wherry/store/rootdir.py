@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from ctypes import CDLL, Structure, byref, c_char_p, c_int, c_long, c_size_t, c_uint64, get_errno
+
+# The whole ctypes package costs more than all that is done here for one container.
+from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, dlsym, get_errno
+from _struct import pack
 
 _OPENAT2 = 437
 _NO_XDEV = 0x01
@@ -21,15 +24,24 @@ SYMLINK_LIMIT = 40
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-class _How(Structure):
-    _fields_ = [("flags", c_uint64), ("mode", c_uint64), ("resolve", c_uint64)]
+class _Long(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
 
 
-_syscall = CDLL(None, use_errno=True).syscall
-_syscall.restype = c_long
-_STRAIGHT = _How(os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0, _NO_SYMLINKS | _BENEATH)
-_INSIDE = _How(os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0, _IN_ROOT | _NO_MAGICLINKS)
-_SAME_MOUNT = _How(os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0, _NO_XDEV | _NO_SYMLINKS | _BENEATH)
+class _Function(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+def _how(flags: int, resolve: int) -> bytes:
+    """struct open_how."""
+    return pack("=3Q", flags, 0, resolve)
+
+
+_syscall = _Function(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
+_STRAIGHT = _how(os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, _NO_SYMLINKS | _BENEATH)
+_INSIDE = _how(os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, _IN_ROOT | _NO_MAGICLINKS)
+_SAME_MOUNT = _how(os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, _NO_XDEV | _NO_SYMLINKS | _BENEATH)
 _UNAVAILABLE = (errno.ENOSYS, errno.EPERM, errno.E2BIG, errno.EINVAL)
 
 
@@ -43,11 +55,9 @@ def open_inside(root_fd: int, path: bytes) -> int:
     return _open(root_fd, path, _INSIDE, follow=True)
 
 
-def _open(root_fd: int, path: bytes, how: _How, *, follow: bool) -> int:
+def _open(root_fd: int, path: bytes, how: bytes, *, follow: bool) -> int:
     path = path or b"."
-    fd = int(
-        _syscall(c_long(_OPENAT2), c_int(root_fd), c_char_p(path), byref(how), c_size_t(24))  # sizeof(open_how)
-    )
+    fd: int = _syscall(_OPENAT2, root_fd, path, how, len(how))
     if fd >= 0:
         return fd
     number = get_errno()

@@ -1,6 +1,8 @@
 import pytest
 
-from wherry.cli.arguments import Parser, add_create_flags, create_options, seconds, size
+from wherry.cli.arguments import seconds, size
+from wherry.cli.create_flags import add_create_flags, create_options
+from wherry.cli.parser import Parser
 from wherry.engine.options import BindMount, CreateOptions, valid_name
 from wherry.errors import INVALID_ARGUMENT, WherryError
 

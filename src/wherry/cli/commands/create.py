@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from wherry.cli.arguments import Parser, add_create_flags, create_options, open_engine
+from wherry.cli.arguments import open_engine
 from wherry.cli.cidfile import CidFile
+from wherry.cli.create_flags import add_create_flags, create_options
 from wherry.cli.errors import ENGINE_STATUS
 from wherry.cli.output import line
+from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from wherry.cli.arguments import Parser, environment, open_engine
+from wherry.cli.arguments import environment, open_engine
 from wherry.cli.errors import ENGINE_STATUS
+from wherry.cli.parser import Parser
 from wherry.engine.execution import ExecRequest
 
 TYPE_CHECKING = False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 from wherry.cli import output
-from wherry.cli.arguments import Parser, add_create_flags, create_options, open_engine
+from wherry.cli.arguments import open_engine
+from wherry.cli.create_flags import add_create_flags, create_options
+from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from wherry.cli import output
-from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.arguments import open_engine
+from wherry.cli.parser import Parser
 from wherry.errors import NOT_FOUND, WherryError
 
 TYPE_CHECKING = False

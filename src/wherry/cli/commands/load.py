@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from wherry.cli import output
-from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.arguments import open_engine
+from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

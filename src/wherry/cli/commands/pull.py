@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from wherry.cli import output
-from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.arguments import open_engine
 from wherry.cli.images import add_registry_flags, credentials, progress
+from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.arguments import open_engine
+from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.arguments import open_engine
 from wherry.cli.each import for_each
+from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from wherry.cli.arguments import Parser, open_engine
+from wherry.cli.arguments import open_engine
 from wherry.cli.output import line
+from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

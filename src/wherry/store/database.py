@@ -2,14 +2,26 @@
 
 Guarantees: write-ahead log with full synchronisation, so what `transaction` has committed survives a power
 cut; a connection per thread, so the object may be used from any; writers wait for each other.
+
+Beside the file lies a reserve of disk space: on a full disk it is given up, so that containers and images can
+still be listed, stopped and removed. It is laid by again as soon as there is room.
 """
 
 from __future__ import annotations
 
-from _sqlite3 import DatabaseError, OperationalError, connect
+import posix
+from _sqlite3 import DatabaseError, IntegrityError, OperationalError, connect
 from _thread import _local, allocate_lock
 
-from wherry.errors import DATA_LOSS, FAILED_PRECONDITION, INTERNAL, UNAVAILABLE, WherryError
+from wherry.errors import (
+    DATA_LOSS,
+    FAILED_PRECONDITION,
+    INTERNAL,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    WherryError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BUSY_TIMEOUT_S = 60.0
+RESERVE_BYTES = 256 << 10  # the log's index (32 KiB) and the transactions of a few removals
 _VERSIONS = "CREATE TABLE IF NOT EXISTS schema_versions (layer TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT"
 
 
@@ -69,7 +82,7 @@ class Database:
         try:
             return self.connection().execute(sql, parameters).fetchall()
         except DatabaseError as error:
-            raise self._translate(error) from error
+            raise self.translate(error) from error
 
     def query_one(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """The first row, or None."""
@@ -102,13 +115,66 @@ class Database:
 
     def _connect(self) -> Connection:
         try:
-            connection = connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            connection = self._open()
+        except DatabaseError as error:
+            if not (self._is_unwritable(error) or (_is_full(error) and self._give_up_reserve())):
+                raise self.translate(error) from error
+            try:
+                return self._open(immutable=self._is_unwritable(error))
+            except DatabaseError as again:
+                raise self.translate(again) from again
+        self._lay_by_reserve()
+        return connection
+
+    def _is_unwritable(self, error: DatabaseError) -> bool:
+        """Whether nobody can be writing (a read-only file system) and all is in the one file."""
+        if not _name(error).startswith("SQLITE_CANTOPEN") or posix.access(f"{self.path}-wal", posix.F_OK):
+            return False
+        return posix.access(self.path, posix.R_OK) and not posix.access(self.path, posix.W_OK)
+
+    def _open(self, *, immutable: bool = False) -> Connection:
+        place = self.path
+        if immutable:
+            from urllib.parse import quote
+
+            place = f"file:{quote(place)}?immutable=1"
+        connection = connect(
+            place, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=immutable
+        )
+        try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
-        except DatabaseError as error:
-            raise self._translate(error) from error
+        except DatabaseError:
+            connection.close()
+            raise
         return connection
+
+    @property
+    def _reserve(self) -> str:
+        return f"{self.path}-reserve"
+
+    def _lay_by_reserve(self) -> None:
+        if posix.access(self._reserve, posix.F_OK):
+            return
+        try:
+            flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+            fd = posix.open(self._reserve, flags, 0o600)
+        except OSError:
+            return
+        try:
+            posix.posix_fallocate(fd, 0, RESERVE_BYTES)
+        except OSError:
+            self._give_up_reserve()
+        finally:
+            posix.close(fd)
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            posix.unlink(self._reserve)
+        except OSError:
+            return False
+        return True
 
     def _version(self, layer: str) -> int:
         try:
@@ -116,20 +182,46 @@ class Database:
         except OperationalError:
             return 0  # the table itself is not there yet
         except DatabaseError as error:
-            raise self._translate(error) from error
+            raise self.translate(error) from error
         return int(row[0]) if row else 0
 
-    def _translate(self, error: DatabaseError) -> WherryError:
+    def translate(self, error: DatabaseError) -> WherryError:
+        """The error to raise instead; on a full disk the reserve is given up for whoever makes room."""
         text = str(error)
+        name = _name(error)
         if "locked" in text or "busy" in text:
             return WherryError(UNAVAILABLE, f"the store is busy: {text}", hint="try again", path=self.path)
         if "malformed" in text or "not a database" in text:
             return WherryError(DATA_LOSS, f"the store's database is damaged: {text}", path=self.path)
+        if _is_full(error):
+            self._give_up_reserve()
+            hint = "free some: wherry rm, wherry rmi, or what else fills the disk"
+            return WherryError(
+                RESOURCE_EXHAUSTED, "no space is left for the store's database", hint=hint, path=self.path
+            )
+        if name.startswith("SQLITE_READONLY"):
+            hint = "mount its file system writable, or set the owner and mode of the file right"
+            return WherryError(FAILED_PRECONDITION, "the store's database cannot be written", hint=hint, path=self.path)
+        if name.startswith("SQLITE_CANTOPEN"):
+            return WherryError(PERMISSION_DENIED, "the store's database cannot be opened", path=self.path)
         return WherryError(INTERNAL, f"the store's database refused a statement: {text}", path=self.path)
 
 
+def _name(error: DatabaseError) -> str:
+    name: str = getattr(error, "sqlite_errorname", "")
+    return name
+
+
+def _is_full(error: DatabaseError) -> bool:
+    """Whether the disk has no room. The shared index of the log reports that as an error of input and output."""
+    return _name(error) in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+
+
 class Transaction:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block raises."""
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block raises.
+
+    What the database refuses leaves the outermost block as a WherryError; an IntegrityError stays what it is.
+    """
 
     __slots__ = ("_database", "_durable", "_outermost")
 
@@ -147,7 +239,7 @@ class Transaction:
                     connection.execute("PRAGMA synchronous=NORMAL")
                 connection.execute("BEGIN IMMEDIATE")
             except DatabaseError as error:
-                raise self._database._translate(error) from error
+                raise self._database.translate(error) from error
         return connection
 
     def __exit__(
@@ -156,12 +248,22 @@ class Transaction:
         if not self._outermost:
             return
         connection = self._database.connection()
-        if error is None:
-            connection.execute("COMMIT")
-        elif connection.in_transaction:
-            connection.execute("ROLLBACK")
-        if not self._durable:
-            connection.execute("PRAGMA synchronous=FULL")
+        try:
+            self._end(connection, keep=error is None)
+        except DatabaseError as refused:
+            raise self._database.translate(refused) from refused
+        if isinstance(error, DatabaseError) and not isinstance(error, IntegrityError):
+            raise self._database.translate(error) from error
+
+    def _end(self, connection: Connection, *, keep: bool) -> None:
+        try:
+            if keep:
+                connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if not self._durable:
+                connection.execute("PRAGMA synchronous=FULL")
 
 
 def split_script(script: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Where things are below the store's root directory.
 
 wherry.db            metadata (SQLite, write-ahead log)
+wherry.db-reserve    disk space kept for removals on a full disk
 lock                 held shared by every writer, exclusively by repair and garbage collection
 blobs/sha256/HEX     content, immutable
 ingest/sha256-HEX    content still arriving; survives so that a download can be resumed

@@ -1,11 +1,13 @@
 import sqlite3
+import subprocess
 import threading
+from contextlib import suppress
 
 import pytest
 
 from wherry import errors
 from wherry.errors import WherryError
-from wherry.store.database import Database, split_script
+from wherry.store.database import RESERVE_BYTES, Database, split_script
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def test_each_layer_has_its_own_versions(database):
 
 
 def test_a_failing_migration_leaves_nothing(database):
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(WherryError, match="nonsense"):
         database.migrate("one", ["CREATE TABLE a (x); nonsense;"])
     assert database.query("SELECT name FROM sqlite_master WHERE name = 'a'") == []
 
@@ -96,3 +98,56 @@ def test_split_script_knows_strings_and_comments():
         "INSERT INTO a VALUES ('x;y'); -- a; comment\nSELECT 1;\n CREATE TRIGGER t INSERT ON a BEGIN SELECT 1; END;"
     )
     assert len(split_script(script)) == 3
+
+
+def test_a_refused_statement_is_our_error_and_is_rolled_back(database):
+    database.migrate("one", ["CREATE TABLE a (x UNIQUE)"])
+    with pytest.raises(WherryError, match="no such table") as caught, database.transaction() as connection:
+        connection.execute("INSERT INTO a VALUES (1)")
+        connection.execute("INSERT INTO b VALUES (1)")
+    assert caught.value.code == errors.INTERNAL
+    assert database.query("SELECT * FROM a") == []
+    database.execute("INSERT INTO a VALUES (1)")
+    with pytest.raises(sqlite3.IntegrityError):
+        database.execute("INSERT INTO a VALUES (1)")
+
+
+def test_a_database_that_may_not_be_written_says_so(database):
+    database.migrate("one", ["CREATE TABLE a (x)"])
+    database.connection().execute("PRAGMA query_only=ON")
+    with pytest.raises(WherryError, match="cannot be written") as caught:
+        database.execute("INSERT INTO a VALUES (1)")
+    assert caught.value.code == errors.FAILED_PRECONDITION
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def fill(disk):
+    with (disk / "fill").open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def test_a_full_disk_lets_removals_through(small_disk):
+    database = Database(str(small_disk / "db"))
+    database.migrate("one", ["CREATE TABLE a (x)"])
+    database.execute("INSERT INTO a VALUES (1)")
+    database.close()
+    fill(small_disk)
+    assert database.query("SELECT x FROM a") == [(1,)]
+    assert database.execute("DELETE FROM a") == 1
+    database.close()
+    assert not (small_disk / "db-reserve").exists()
+    fill(small_disk)
+    with pytest.raises(WherryError, match="no space") as caught:
+        database.query("SELECT x FROM a")
+    assert caught.value.code == errors.RESOURCE_EXHAUSTED
+    (small_disk / "fill").unlink()
+    assert database.query("SELECT x FROM a") == []
+    assert (small_disk / "db-reserve").stat().st_size == RESERVE_BYTES
+    database.close()

@@ -121,6 +121,16 @@ void run_started(struct monitor *m)
 	run_going_on(m);
 }
 
+/* The state folder is gone. Whoever deletes a container removes its control group first; while that is there, the
+ * folder was only wiped by something that does not know it. */
+static void tear_down_wiped(struct monitor *m)
+{
+	struct failure f = NO_FAILURE;
+
+	if (run_map_plan(m, &f) == 0 && access(plan_meta(&m->plan, "cgroup"), F_OK) == 0)
+		run_undo(m);
+}
+
 /* Between two runs, and at the end if asked: DELETE under the container's lock. False when somebody else deleted the
  * container meanwhile: there is nothing left that could be started. */
 bool run_tear_down(struct monitor *m)
@@ -128,8 +138,10 @@ bool run_tear_down(struct monitor *m)
 	struct state state;
 	struct failure f = NO_FAILURE;
 
-	if (state_open(&state, m->options.root, m->options.id, &f) < 0)
+	if (state_open(&state, m->options.root, m->options.id, &f) < 0) {
+		tear_down_wiped(m);
 		return false;
+	}
 	bool locked = state_lock(&state, LOCK_TIMEOUT_MS, &f) >= 0;
 	if (locked)
 		run_undo(m);

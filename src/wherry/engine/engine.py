@@ -162,6 +162,10 @@ class Engine:
         """Carry the end of a started container over into the record, and take its network down. Idempotent."""
         folder = MonitorFolder(self.run_root, record.id)
         ended = folder.exit_record() or {}
+        if not ended.get("final") and record.boot == boot_id() and not folder.monitor_pid():
+            from .orphans import end_orphan
+
+            end_orphan(folder.path)
         if loads(record.launch).get("network") == "bridge":
             self.networking.detach(record.id)
         self.delete_runtime_state(record.id)

@@ -7,6 +7,7 @@ container in the same network with no Python process alive.
 from __future__ import annotations
 
 import os
+from _sqlite3 import DatabaseError
 
 from . import paths
 
@@ -46,8 +47,10 @@ class Networking:
         try:
             driver = self._driver_in_use()
             return driver.attach(self._network(), container_id, Netns(fd=descriptor), ports=mappings)
-        except BaseException:
+        except BaseException as error:
             self.detach(container_id)
+            if isinstance(error, DatabaseError):
+                raise self._database.translate(error) from error
             raise
         finally:
             os.close(descriptor)
@@ -57,7 +60,10 @@ class Networking:
         from wherry.network import namespaces
 
         namespaces.delete(self.namespace_path(container_id))
-        self._driver_in_use().detach(container_id, netns_gone=True)
+        try:
+            self._driver_in_use().detach(container_id, netns_gone=True)
+        except DatabaseError as error:
+            raise self._database.translate(error) from error
 
     def attachments(self, container_id: str) -> tuple[Attachment, ...]:
         """How a container is connected now."""

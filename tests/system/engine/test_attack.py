@@ -1,0 +1,91 @@
+"""What the world does to an engine: wiped folders, full and read-only disks, names that are not names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ..runtimes import cgroups_named, mounts_below, wait_until
+from .conftest import IMAGE, Wherry, busybox_tarball
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    """One clear line, with what to do on a second; never a traceback."""
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert 1 <= len(lines) <= 2 and lines[0].startswith("Error: "), done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_wiped_run_root_ends_what_it_hid(wherry: Wherry, name: str) -> None:
+    identifier = wherry.out("run", "-d", "--name", name, "-p", "18300:80", IMAGE, "sleep", "1000")
+    pid = int(wherry.out("inspect", "-f", "{{.State.Pid}}", name))
+    subprocess.run(f"umount -l {wherry.run_root}/netns/*; rm -r {wherry.run_root}/*", shell=True, check=True)
+    assert "Exited (255)" in wherry.out("ps", "-a")
+    assert not os.path.exists(f"/proc/{pid}")
+    assert cgroups_named(identifier) == []
+    assert wherry.out("start", name) == name
+    assert wherry.out("exec", name, "echo", "again") == "again"
+
+
+@pytest.fixture
+def small() -> Iterator[Wherry]:
+    """A store and run root on a disk of 6 MiB."""
+    place = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    busybox_tarball(place.with_suffix(".tar"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], check=True)
+    wherry = Wherry(place, "")
+    wherry("import", str(place.with_suffix(".tar")), IMAGE)
+    yield wherry
+    (place / "fill").unlink(missing_ok=True)
+    wherry("rm", "-f", "--all")
+    assert mounts_below(place) == [str(place)]
+    wait_until(lambda: subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0)
+    place.rmdir()
+    place.with_suffix(".tar").unlink()
+
+
+def fill(place: Path) -> None:
+    with (place / "fill").open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def test_a_full_disk(small: Wherry) -> None:
+    options = ("--network", "none", "--log-driver", "none")
+    small("run", "-d", "--name", "lives", *options, IMAGE, "sleep", "1000")
+    small("create", "--name", "waits", *options, IMAGE, "true")
+    fill(small.place)
+    assert small.out("exec", "lives", "echo", "hi") == "hi"
+    assert "lives" in small.out("ps")
+    assert small.out("rm", "-f", "waits") == "waits"
+    assert small.out("rm", "-f", "lives") == "lives"
+    fill(small.place)
+    refused(small("run", "--rm", *options, IMAGE, "true", check=False), 125, "o space")
+    (small.place / "fill").unlink()
+    assert small.out("ps", "-aq") == ""
+
+
+def test_a_store_that_cannot_be_written(small: Wherry) -> None:
+    small("create", "--name", "here", "--network", "none", IMAGE, "true")
+    root = small.root
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+    try:
+        assert "here" in small.out("ps", "-a")
+        assert IMAGE.partition(":")[0] in small.out("images")
+        refused(small("run", "--rm", "--network", "none", IMAGE, "true", check=False), 125, "cannot be written")
+        refused(small("rm", "here", check=False), 1, "cannot be written")
+        refused(small("rmi", IMAGE, check=False), 1)
+        refused(small("tag", IMAGE, "other:1", check=False), 1, "cannot be written")
+    finally:
+        subprocess.run(["umount", root], check=True)

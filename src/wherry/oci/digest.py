@@ -76,7 +76,7 @@ def _small_sha256(data: Data) -> str:
         if sys.version_info >= (3, 12):
             from _sha2 import sha256
         else:
-            from _sha256 import sha256
+            from _sha256 import sha256  # type: ignore[import-not-found]
     except ImportError:  # a build of Python without it
         from hashlib import sha256
     text: str = sha256(data).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wherry.oci.capability_names import CAPABILITIES
 
-from .instructions import BY_NAME, FIRST_FREE, MOUNT_COPY_UP, MOUNT_MAY_BIND, NONE, PROGRAMS
+from .instructions import BY_NAME, FIRST_FREE, META, MOUNT_COPY_UP, MOUNT_MAY_BIND, NONE, PROGRAMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ DEVICE_KINDS = {0o010000: "fifo", 0o020000: "character device", 0o060000: "block
 def explain(plan: Plan) -> str:
     """The listing. A line is number, what happens, and in brackets the place in the user's document."""
     parts = []
-    for number in sorted(plan.programs):
+    for number in sorted(plan.programs, key=lambda number: (number == META, number)):  # facts are for the curious
         program = plan.programs[number]
         if not program.steps:
             continue

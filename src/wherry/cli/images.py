@@ -37,8 +37,8 @@ def progress() -> Callable[[Progress], None]:
     """A listener that prints one plain line on standard error when a blob is done."""
 
     def show(event: Progress) -> None:
-        if event.kind == "layer" and event.status in ("done", "exists"):
-            sys.stderr.write(f"{event.id[:19]}: {event.status}\n")
+        if event.status in ("present", "applied", "done"):
+            sys.stderr.write(f"{event.id.removeprefix('sha256:')[:12]}: {event.status}\n")
 
     return show
 

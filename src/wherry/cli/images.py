@@ -37,7 +37,7 @@ def progress() -> Callable[[Progress], None]:
     """A listener that prints one plain line on standard error when a blob is done."""
 
     def show(event: Progress) -> None:
-        if event.status in ("present", "applied", "done"):
+        if event.kind == "blob" and event.status in ("present", "applied", "done"):
             sys.stderr.write(f"{event.id.removeprefix('sha256:')[:12]}: {event.status}\n")
 
     return show

@@ -221,7 +221,7 @@ class Container:
             if record is None:
                 return
             if record.state == records.STARTED and self.status() == "exited":
-                self._engine.fold(record)
+                self._engine.fold(record, durable=not remove)
             self._record = self._engine.records.get(self.id) or record
             if remove and self._record.state == records.EXITED:
                 self._engine.discard(self.id)

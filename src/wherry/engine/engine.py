@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 
-from wherry.errors import FAILED_PRECONDITION, NOT_FOUND, WherryError
+from wherry.errors import FAILED_PRECONDITION, NOT_FOUND, UNAVAILABLE, WherryError
 from wherry.oci.json_text import dumps, loads
 from wherry.store import Store
 
@@ -74,12 +74,18 @@ class Engine:
     # Finding
 
     def get(self, name_or_id: str) -> Container:
-        """A container by name, id or start of its id. Raises WherryError (not found)."""
-        return Container(self, self.records.find(name_or_id))
+        """A container by name, id or start of its id.
+
+        Raises WherryError: not found, or unavailable while it is being made.
+        """
+        record = self.records.find(name_or_id)
+        if record.state == records.CREATING:
+            raise WherryError(UNAVAILABLE, f"container {record.name} is still being created", hint="try again")
+        return Container(self, record)
 
     def list(self, *, every: bool = False) -> list[Container]:
         """Running containers, or `every` one, newest first."""
-        containers = [Container(self, record) for record in self.records.every()]
+        containers = [Container(self, record) for record in self.records.every() if record.state != records.CREATING]
         return [c for c in containers if every or c.status() in ("running", "paused", "restarting")]
 
     # Making
@@ -151,14 +157,21 @@ class Engine:
         return start_monitor(self, record, loads(record.launch), attached=attached)
 
     def lock(self, container_id: str) -> int:
-        """Take the container's lock; closing the descriptor releases it."""
+        """Take the container's lock; closing the descriptor releases it. For one that is gone no file is left."""
         folder = os.path.join(self.run_root, "locks")
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor = os.open(os.path.join(folder, container_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        path = os.path.join(folder, container_id)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(descriptor, path):  # else the container was removed while we waited, and the file with it
+                break
+            os.close(descriptor)
+        if self.records.get(container_id) is None:
+            os.unlink(path)
         return descriptor
 
-    def fold(self, record: Record) -> None:
+    def fold(self, record: Record, *, durable: bool = True) -> None:
         """Carry the end of a started container over into the record, and take its network down. Idempotent."""
         folder = MonitorFolder(self.run_root, record.id)
         ended = folder.exit_record() or {}
@@ -171,6 +184,7 @@ class Engine:
         self.delete_runtime_state(record.id)
         self.records.update(
             record.id,
+            durable=durable,
             state=records.EXITED,
             exit_code=int(ended.get("exitCode", 255)),
             oom_killed=int(bool(ended.get("oomKilled"))),
@@ -191,9 +205,11 @@ class Engine:
 
     def discard(self, container_id: str) -> None:
         """Remove a container and everything of it, whatever exists. Idempotent."""
-        self.records.update(container_id, state=records.REMOVING, owner=owner_token())
+        record = self.records.get(container_id)
+        self.records.update(container_id, durable=False, state=records.REMOVING, owner=owner_token())
         self.delete_runtime_state(container_id)
-        self.networking.detach(container_id)
+        if record is None or _may_be_connected(record):
+            self.networking.detach(container_id)
         self.store.snapshots.remove(container_id)
         MonitorFolder(self.run_root, container_id).remove()
         folder = self.folder(container_id)
@@ -260,3 +276,16 @@ class Engine:
             for record in users:
                 Container(self, record).remove(force=True)
         return self.store.images.remove(name, force=force)
+
+
+def _may_be_connected(record: Record) -> bool:
+    """Whether the container may have a network of ours: the end of a start takes it down, before it is recorded."""
+    over = record.state in (records.CREATED, records.EXITED)
+    return not over and bool(loads(record.launch).get("network") == "bridge")
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

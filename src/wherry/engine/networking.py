@@ -14,6 +14,7 @@ from . import paths
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from sqlite3 import Connection
 
     from wherry.network.base import Attachment, Network, NetworkDriver
     from wherry.store.database import Database
@@ -45,8 +46,9 @@ class Networking:
         namespaces.delete(path)
         descriptor = namespaces.create(path)
         try:
-            driver = self._driver_in_use()
-            return driver.attach(self._network(), container_id, Netns(fd=descriptor), ports=mappings)
+            with self._until_reboot():
+                driver = self._driver_in_use()
+                return driver.attach(self._network(), container_id, Netns(fd=descriptor), ports=mappings)
         except BaseException as error:
             self.detach(container_id)
             if isinstance(error, DatabaseError):
@@ -61,13 +63,18 @@ class Networking:
 
         namespaces.delete(self.namespace_path(container_id))
         try:
-            self._driver_in_use().detach(container_id, netns_gone=True)
+            with self._until_reboot():
+                self._driver_in_use().detach(container_id, netns_gone=True)
         except DatabaseError as error:
             raise self._database.translate(error) from error
 
     def attachments(self, container_id: str) -> tuple[Attachment, ...]:
         """How a container is connected now."""
         return self._driver_in_use().attachments(container_id)
+
+    def _until_reboot(self) -> Relaxed:
+        """Leases speak of namespaces: a power cut that takes the latest of them takes those too."""
+        return Relaxed(self._database.connection())
 
     def _network(self) -> Network:
         if paths.real_uid() != 0:
@@ -95,6 +102,21 @@ class Networking:
 
                 self._driver = BridgeDriver(SqliteLeases(self._database.connection()))
         return self._driver
+
+
+class Relaxed:
+    """A `with` block whose transactions on this connection do not wait for the disk."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.execute("PRAGMA synchronous=FULL")
 
 
 def write_name_files(folder: str, hostname: str, attachment: Attachment | None, *, host_network: bool) -> None:

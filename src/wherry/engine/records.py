@@ -7,6 +7,10 @@ A record's state is an intent, written before the work it speaks of:
     started    handed to a monitor in this boot; the monitor's folder says what became of it
     exited     over; exit_code and the times are final
     removing   being removed; whoever finds it finishes the removal
+
+Only what was acknowledged and cannot be found out again is written durably (see `Database.transaction`): that a
+container is complete, how it ended, and that it is going to be removed, before anything of it is (the snapshot's
+intent syncs the record with it). The log keeps the order, so what a power cut takes is always the latest.
 """
 
 from __future__ import annotations
@@ -88,10 +92,11 @@ class Records:
     def insert(self, *, container_id: str, name: str, image: str, image_id: str, created_ns: int, owner: str) -> None:
         """Reserve id and name. Raises WherryError (already exists) naming who has the name."""
         try:
-            self._database.execute(
+            self._execute(
                 "INSERT INTO engine_containers (id, name, image, image_id, state, owner, created_ns)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (container_id, name, image, image_id, CREATING, owner, created_ns),
+                durable=False,
             )
         except IntegrityError as error:
             holder = self.find(name)
@@ -101,16 +106,19 @@ class Records:
                 hint=f"choose another, or first: wherry rm {name}",
             ) from error
 
-    def update(self, container_id: str, **values: str | int) -> None:
+    def update(self, container_id: str, *, durable: bool = True, **values: str | int) -> None:
         """Set columns of a row."""
         assignments = ", ".join([f"{column} = ?" for column in values])
-        self._database.execute(
-            f"UPDATE engine_containers SET {assignments} WHERE id = ?", (*values.values(), container_id)
-        )
+        sql = f"UPDATE engine_containers SET {assignments} WHERE id = ?"
+        self._execute(sql, (*values.values(), container_id), durable=durable)
 
     def delete(self, container_id: str) -> None:
         """Forget a container; an unknown one is no error."""
-        self._database.execute("DELETE FROM engine_containers WHERE id = ?", (container_id,))
+        self._execute("DELETE FROM engine_containers WHERE id = ?", (container_id,), durable=False)
+
+    def _execute(self, sql: str, parameters: Sequence[object], *, durable: bool) -> None:
+        with self._database.transaction(durable=durable) as connection:
+            connection.execute(sql, parameters)
 
     def every(self) -> list[Record]:
         """Every container, newest first."""

@@ -26,7 +26,8 @@ def start_monitor(engine: Engine, record: Record, facts: dict[str, Any], *, atta
     The record says `started` before anything exists, so whoever finds it after a kill can settle it. Raises
     StartFailed, with the network taken down and the record saying `exited`.
     """
-    engine.records.update(record.id, state=records.STARTED, boot=boot_id(), owner=owner_token())
+    owner = owner_token()
+    engine.records.update(record.id, durable=False, state=records.STARTED, boot=boot_id(), owner=owner)
     try:
         return _start(engine, record, facts, attached=attached)
     except BaseException as error:

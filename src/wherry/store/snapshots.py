@@ -29,12 +29,13 @@ class Snapshots:
     def create(self, container_id: str, chain_id: str) -> ContainerRoot:
         """A new writable layer on `chain_id` ("" is an empty file system).
 
+        Durable from the caller's next durable transaction on, as the files in it are when they are synced.
         ALREADY_EXISTS; NOT_FOUND when the layers are not in the store.
         """
         _check(container_id)
         with StoreLock(self._paths.lock, exclusive=False):
             parents = self._layers.stack(chain_id)
-            with self._database.transaction() as connection:
+            with self._database.transaction(durable=False) as connection:
                 if connection.execute("SELECT 1 FROM snapshots WHERE container = ?", (container_id,)).fetchone():
                     raise WherryError(ALREADY_EXISTS, f"container {container_id} has a root already")
                 intent = connection.execute(
@@ -42,7 +43,7 @@ class Snapshots:
                 ).lastrowid
             try:
                 root = self._snapshotter.create_container(container_id, parents)
-                with self._database.transaction() as connection:
+                with self._database.transaction(durable=False) as connection:
                     connection.execute("INSERT INTO snapshots VALUES (?, ?, ?)", (container_id, chain_id, time.time()))
                     connection.execute("DELETE FROM intents WHERE id = ?", (intent,))
             except BaseException as error:
@@ -72,7 +73,10 @@ class Snapshots:
         return [row[0] for row in self._database.query("SELECT container FROM snapshots ORDER BY created")]
 
     def remove(self, container_id: str) -> None:
-        """Remove it with everything written; nothing there is no error. Its mounts must be gone."""
+        """Remove it with everything written; nothing there is no error. Its mounts must be gone.
+
+        The intent is durable before anything is removed: after a power cut the removal is finished.
+        """
         _check(container_id)
         with StoreLock(self._paths.lock, exclusive=False):
             with self._database.transaction() as connection:
@@ -99,7 +103,7 @@ class Snapshots:
         self._database.execute("DELETE FROM intents WHERE id = ?", (intent,))
 
     def _forget(self, intent: int, container_id: str) -> None:
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             connection.execute("DELETE FROM snapshots WHERE container = ?", (container_id,))
             connection.execute("DELETE FROM intents WHERE id = ?", (intent,))
 

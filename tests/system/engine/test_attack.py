@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from wherry.engine.processes import owner_token
 
 from ..runtimes import cgroups_named, mounts_below, wait_until
 from .conftest import IMAGE, Wherry, busybox_tarball
@@ -89,3 +92,32 @@ def test_a_store_that_cannot_be_written(small: Wherry) -> None:
         refused(small("tag", IMAGE, "other:1", check=False), 1, "cannot be written")
     finally:
         subprocess.run(["umount", root], check=True)
+
+
+def test_a_container_that_another_process_is_making(wherry: Wherry, name: str) -> None:
+    """Its row is there before anything else: it is nobody's yet, and no reason to fail."""
+    with sqlite3.connect(wherry.root / "wherry.db") as database:
+        database.execute(
+            "INSERT INTO engine_containers (id, name, image, image_id, state, owner, created_ns)"
+            " VALUES (?, ?, 'i', 'i', 'creating', ?, 1)",
+            ("f" * 64, name, owner_token()),
+        )
+    database.close()
+    assert name not in wherry.out("ps", "-a")
+    for command in (["inspect"], ["stop"], ["start"], ["logs"], ["rm", "-f"], ["wait"], ["kill"]):
+        refused(wherry(*command, name, check=False), 1, "being created")
+    refused(wherry("exec", name, "true", check=False), 125, "being created")
+    refused(wherry("run", "--name", name, IMAGE, "true", check=False), 125, "already in use")
+    with sqlite3.connect(wherry.root / "wherry.db") as database:
+        database.execute("UPDATE engine_containers SET owner = '' WHERE id = ?", ("f" * 64,))
+    database.close()
+    assert wherry.out("run", "--rm", "--name", name, IMAGE, "echo", "mine") == "mine"
+
+
+def test_killed_clients_leave_no_locks(wherry: Wherry) -> None:
+    identifier = wherry.out("run", "-d", IMAGE, "true")
+    wherry("wait", identifier)
+    waiting = [subprocess.Popen(wherry.command("rm", "-f", identifier), stderr=subprocess.PIPE) for _ in range(6)]
+    for process in waiting:
+        process.communicate()
+    assert not (wherry.run_root / "locks" / identifier).exists()

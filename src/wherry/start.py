@@ -35,14 +35,19 @@ def command(argv: "Sequence[str]") -> int:
     return _run("wherry.cli.main", argv, COMMAND_VERBS)
 
 
-def _run(module: str, argv: "Sequence[str]", hot: "Sequence[str]") -> int:
-    if any(word in hot for word in argv):
+def _run(module: str, argv: "Sequence[str]", verbs: "Sequence[str]") -> int:
+    hot = any(word in verbs for word in argv)
+    if hot:
         gc.disable()  # a command this short leaves its garbage to the kernel
         path = cache_path()
         if path:
             sys.meta_path.insert(0, KeptModules(path))
     # By name: every layer may ask to keep its modules, and none may know the layers above.
     status: int = __import__(module, fromlist=["main"]).main(argv)
+    if hot:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        posix._exit(status)  # nor does it take its modules apart
     return status
 
 

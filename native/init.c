@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "signals.h"
+
 /* Signals that report a fault of the receiver itself: forwarding them would lie. */
 static const int faults[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGSYS};
 
@@ -27,13 +29,9 @@ static void forwardable(sigset_t *set)
  * the terminal is ours, else taking it would stop us. */
 static void become_command(const char *path, char *const argv[], char *const envp[], const sigset_t *mask)
 {
-	struct sigaction standard = {.sa_handler = SIG_DFL};
-
 	setpgid(0, 0);
 	tcsetpgrp(STDIN_FILENO, getpid()); /* no terminal is no error */
-	for (int number = 1; number < NSIG; number++)
-		sigaction(number, &standard, NULL);
-	sigprocmask(SIG_SETMASK, mask, NULL);
+	signals_reset(mask);
 	execve(path, argv, envp);
 	exec_error = errno;
 	_exit(127);

@@ -13,6 +13,7 @@
 #include "operations.h"
 #include "procfs.h"
 #include "resolve.h"
+#include "signals.h"
 
 enum { NOT_EXECUTABLE = 126, NOT_FOUND = 127 };
 
@@ -182,14 +183,13 @@ OPERATION(WAIT_START)
 
 static void default_signals(void)
 {
-	struct sigaction standard = {.sa_handler = SIG_DFL};
 	sigset_t none;
-	for (int number = 1; number < 65; number++)
+	for (int number = 1; number < NSIG; number++)
 		if (number != SIGPIPE) /* while a failure may still have to be written */
-			sigaction(number, &standard, NULL);
+			signal_default(number);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	sigaction(SIGPIPE, &standard, NULL);
+	signal_default(SIGPIPE);
 }
 
 /* Close all but stdio, the user's descriptors and the one that tells of a failing execve. */

@@ -1,5 +1,9 @@
 #include "signals.h"
 
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <signal.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -45,4 +49,27 @@ int signal_number(const char *text)
 	if (!strncasecmp(text, "RTMAX-", 6))
 		return offset(text + 5, REALTIME_LAST);
 	return -1;
+}
+
+/* By the system call: musl's sigaction refuses the numbers that its threads use, which a parent may have ignored. */
+void signal_default(int number)
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} standard = {.handler = SIG_DFL};
+
+	syscall(SYS_rt_sigaction, number, &standard, NULL, sizeof standard.mask);
+}
+
+void signals_reset(const sigset_t *mask)
+{
+	sigset_t none;
+
+	for (int number = 1; number < NSIG; number++)
+		signal_default(number);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, mask ? mask : &none, NULL);
 }

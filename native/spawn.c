@@ -9,6 +9,7 @@
 
 #include "descriptor.h"
 #include "kernel.h"
+#include "signals.h"
 
 struct running {
 	pid_t pid;
@@ -25,19 +26,9 @@ static int64_t now_milliseconds(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void default_signals(void)
-{
-	struct sigaction standard = {.sa_handler = SIG_DFL};
-	sigset_t none;
-	sigemptyset(&none);
-	for (int number = 1; number < 65; number++)
-		sigaction(number, &standard, NULL);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 _Noreturn static void become(const struct spawn *s, int in, int out, int status)
 {
-	default_signals();
+	signals_reset(NULL);
 	umask(s->umask);
 	int error = dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ? errno : 0;
 	if (!error) {

@@ -231,7 +231,7 @@ def test_a_command_that_cannot_be_executed_is_told_to_the_starter(monitored: Mon
         client.socket.send(attach.encode(attach.START))
         refused = next_of(client, attach.Refused)
         assert refused.status == 127
-        assert "No such file or directory" in refused.message
+        assert "no such file or directory" in refused.message
         assert next_of(client, attach.Exit) == attach.Exit(127, 0, 0, False, True)
 
 

@@ -112,7 +112,7 @@ def test_a_late_failure_is_reported_and_recorded(monitored: Monitored) -> None:
     assert report[1].startswith("failed 127 ")
     record = monitored.wait()
     assert record["exitCode"] == 127
-    assert "No such file or directory" in record["error"]
+    assert "no such file or directory" in record["error"]
 
 
 def test_a_set_up_that_fails_leaves_nothing(monitored: Monitored) -> None:

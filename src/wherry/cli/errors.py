@@ -13,17 +13,27 @@ STATUS = dict.fromkeys(errors.CODES, 1)
 
 
 def show(error: BaseException) -> None:
-    """One line on standard error, and the hint on a second."""
+    """One line on standard error, and the hint on a second.
+
+    What is wrong may have been sent by an image or a registry: nothing of it reaches the terminal as control.
+    """
     if isinstance(error, errors.WherryError):
         where = f"{error.path}: " if error.path else ""
-        sys.stderr.write(f"Error: {where}{error.message}\n")
+        sys.stderr.write(f"Error: {printable(where + error.message)}\n")
         if error.hint:
-            sys.stderr.write(f"  → {error.hint}\n")
+            sys.stderr.write(f"  → {printable(error.hint)}\n")
     elif isinstance(error, OSError):
         place = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(f"Error:{place}: {error.strerror or error}\n")
+        sys.stderr.write(printable(f"Error:{place}: {error.strerror or error}") + "\n")
     else:
-        sys.stderr.write(f"Error: {error}\n")
+        sys.stderr.write(f"Error: {printable(str(error))}\n")
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters and what is no character written out, as in `\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
 
 
 def status(error: BaseException) -> int:

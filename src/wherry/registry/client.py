@@ -334,7 +334,10 @@ def _location(response: BaseHTTPResponse) -> str:
 
 def _with_query(location: str, name: str, value: str) -> str:
     """Add to a query that may hold the upload's state, which must stay as it is."""
-    parts = urlsplit(location)
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:
+        raise WherryError(UNAVAILABLE, f"the registry sends us to what is no address: {error}") from None
     pair = f"{name}={quote(value, safe='')}"
     if any(key == name for key, _ in parse_qsl(parts.query)):
         return location

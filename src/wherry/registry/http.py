@@ -108,6 +108,9 @@ class Host:
             except HTTPError as error:
                 failure = WherryError(UNAVAILABLE, f"registry {self.domain}: {_reason(error)}")
                 wait = None
+            except ValueError as error:  # of urllib.parse
+                text = f"registry {self.domain} sends us to what is no address: {error}"
+                raise WherryError(UNAVAILABLE, text) from None
             else:
                 if response.status in accept:
                     return response

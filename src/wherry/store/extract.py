@@ -110,7 +110,7 @@ class _Extraction:
             raise _explain(error, entry) from None
         except WherryError as error:
             if entry is not None and not error.path:
-                raise WherryError(error.code, error.message, hint=error.hint, path=_show(entry.name)) from None
+                raise WherryError(error.code, error.message, hint=error.hint, path=tar.shown(entry.name)) from None
             raise
 
     def _apply(self, entry: Entry, reader: TarReader) -> None:
@@ -204,7 +204,7 @@ class _Extraction:
         source = self._existing(target)
         if source is None or source[2] in self.whiteouts:
             if self.flat or self.base:
-                raise WherryError(INVALID_ARGUMENT, f"a hard link to {_show(target)}, which does not exist")
+                raise WherryError(INVALID_ARGUMENT, f"a hard link to {tar.shown(target)}, which does not exist")
             self._clear(fd, name, here)
             self.applied.links.append((here, target))
             return
@@ -217,7 +217,7 @@ class _Extraction:
             self._clear(fd, name, here)
             source = self._existing(target)
             if source is None:
-                raise WherryError(INVALID_ARGUMENT, f"a hard link replaces its target {_show(target)}") from None
+                raise WherryError(INVALID_ARGUMENT, f"a hard link replaces its target {tar.shown(target)}") from None
             source_fd, source_name, _ = source
             os.link(source_name, name, src_dir_fd=source_fd, dst_dir_fd=fd, follow_symlinks=False)
 
@@ -531,7 +531,7 @@ class _Extraction:
             except OSError as error:
                 if error.errno not in _TOLERATED:
                     raise
-                self._note(f"{_show(name)}: extended attribute not kept: {error.strerror}")
+                self._note(f"{tar.shown(name)}: extended attribute not kept: {error.strerror}")
 
     def _account(self, size_bytes: int) -> None:
         self.applied.size_bytes += size_bytes
@@ -545,7 +545,7 @@ class _Extraction:
                 raise WherryError(RESOURCE_EXHAUSTED, "no space left for the layer")
 
     def _warn(self, entry: Entry, why: str) -> None:
-        self._note(f"{_show(entry.name)}: skipped: {why}")
+        self._note(f"{tar.shown(entry.name)}: skipped: {why}")
 
     def _note(self, text: str) -> None:
         if len(self.applied.warnings) < _WARNING_LIMIT:
@@ -564,7 +564,7 @@ def normalise(name: bytes) -> bytes:
     for part in name.split(b"/"):
         if part == b"..":
             if not parts:
-                raise WherryError(INVALID_ARGUMENT, f"{_show(name)} leads out of the layer")
+                raise WherryError(INVALID_ARGUMENT, f"{tar.shown(name)} leads out of the layer")
             parts.pop()
         elif part not in (b"", b"."):
             parts.append(part)
@@ -614,11 +614,7 @@ def _umask() -> int:
     return 0o777
 
 
-def _show(name: bytes) -> str:
-    return name[:200].decode("utf-8", "backslashreplace")
-
-
 def _explain(error: OSError, entry: Entry | None) -> WherryError:
     code = RESOURCE_EXHAUSTED if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE) else INVALID_ARGUMENT
-    where = _show(entry.name) if entry is not None else ""
+    where = tar.shown(entry.name) if entry is not None else ""
     return WherryError(code, f"cannot extract the layer: {error.strerror or error}", path=where)

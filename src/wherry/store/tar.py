@@ -241,7 +241,7 @@ class TarReader:
             entry.major = _number(major, "major")
             entry.minor = _number(minor, "minor")
         elif kind not in _WITHOUT_DATA and kind != REGULAR:
-            raise _bad(f"{entry.name[:200]!r}: entries of type {kind!r} are not known")
+            raise _bad(f"{shown(entry.name)}: entries of type {kind!r} are not known")
         entry.kind = kind
         if long_name is not None:
             entry.name = long_name
@@ -315,11 +315,11 @@ def _set_sparse(entry: Entry, real_size: int, pieces: list[tuple[int, int]]) -> 
     position = total = 0
     for offset, length in pieces:
         if offset < position or offset + length > real_size:
-            raise _bad(f"{entry.name[:200]!r}: a sparse file's map is damaged")
+            raise _bad(f"{shown(entry.name)}: a sparse file's map is damaged")
         position = offset + length
         total += length
     if total != entry.stored_bytes:
-        raise _bad(f"{entry.name[:200]!r}: a sparse file's map does not fit its data")
+        raise _bad(f"{shown(entry.name)}: a sparse file's map does not fit its data")
     entry.pieces = [piece for piece in pieces if piece[1]]
     entry.size_bytes = real_size
 
@@ -378,20 +378,25 @@ def _apply_pax(entry: Entry, extended: dict[bytes, bytes]) -> None:
         elif key.startswith(_XATTR):
             name = key[len(_XATTR) :]
             if not name or b"\0" in name or len(name) > 255 or len(value) > 65536:
-                raise _bad(f"{entry.name[:200]!r}: an extended attribute is damaged")
+                raise _bad(f"{shown(entry.name)}: an extended attribute is damaged")
             if entry.xattrs is None:
                 entry.xattrs = {}
             entry.xattrs[name] = value
 
 
+def shown(name: bytes) -> str:
+    """A name for an error's message."""
+    return name[:200].decode("utf-8", "backslashreplace")
+
+
 def _check(entry: Entry) -> None:
     for text in (entry.name, entry.link):
         if b"\0" in text or len(text) > NAME_LIMIT_BYTES:
-            raise _bad(f"{text[:200]!r}: not a possible name")
+            raise _bad(f"{shown(text)}: not a possible name")
     if entry.uid > ID_LIMIT or entry.gid > ID_LIMIT:
-        raise _bad(f"{entry.name[:200]!r}: {entry.uid}:{entry.gid} is not a possible owner")
+        raise _bad(f"{shown(entry.name)}: {entry.uid}:{entry.gid} is not a possible owner")
     if entry.stored_bytes >= 1 << 62:
-        raise _bad(f"{entry.name[:200]!r}: {entry.stored_bytes} is not a possible size")
+        raise _bad(f"{shown(entry.name)}: {entry.stored_bytes} is not a possible size")
     if not 0 <= entry.mtime_ns < TIME_LIMIT_S * 1_000_000_000:
         entry.mtime_ns = 0
 

@@ -285,6 +285,14 @@ def test_redirects_go_to_http_only(client, peer, location):
     assert caught.value.code == errors.PERMISSION_DENIED
 
 
+@pytest.mark.parametrize("location", ["http://[::bad/", "http://127.0.0.1:99999999/x", "http://127.0.0.1:port/x"])
+def test_redirects_to_what_is_no_address(client, peer, location):
+    server = peer(in_turn(Answer(307, Location=location)))
+    with pytest.raises(WherryError) as caught:
+        list(client.blob(reference(server), BLOB))
+    assert caught.value.code == errors.UNAVAILABLE
+
+
 def test_redirects_have_an_end(client, peer):
     server = peer(in_turn(Answer(307, Location="/again")))
     with pytest.raises(WherryError):

@@ -44,12 +44,13 @@ def _rows(image: Image, *, whole: bool) -> list[dict[str, str]]:
     from wherry.cli.commands.ps import seconds_of
     from wherry.oci.reference import parse
 
+    created_s = seconds_of(image.created)
     identifier = image.id if whole else image.id.partition(":")[2][:12]
     common = {
         "ID": identifier,
         "Digest": image.digest,
         "CreatedAt": image.created,
-        "CreatedSince": output.ago(seconds_of(image.created)) if image.created else "N/A",
+        "CreatedSince": output.ago(created_s) if created_s else "N/A",
         "Size": output.size(image.size_bytes),
     }
     rows = []

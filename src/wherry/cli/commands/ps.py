@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wherry.cli import output
 from wherry.cli.arguments import open_engine
+from wherry.cli.errors import printable
 from wherry.cli.parser import Parser
 
 TYPE_CHECKING = False
@@ -52,7 +53,7 @@ def _row(engine: Engine, container: Container, *, whole: bool) -> dict[str, str]
 
     record = container.record
     facts = container.facts()
-    command = " ".join(facts["command"])
+    command = printable(" ".join(facts["command"]))
     created_s = record.created_ns / 1e9
     status = container.status()
     return {
@@ -85,10 +86,13 @@ def _status(container: Container, status: str) -> str:
 
 
 def seconds_of(moment: str) -> float:
-    """Seconds since 1970 of an RFC 3339 time in UTC, 0 for none."""
+    """Seconds since 1970 of an RFC 3339 time in UTC, 0 for none or for what is no time (images may say anything)."""
     from datetime import datetime
 
-    return datetime.fromisoformat(moment[:19] + "+00:00").timestamp() if moment else 0.0
+    try:
+        return datetime.fromisoformat(moment[:19] + "+00:00").timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _now() -> float:

@@ -1,9 +1,9 @@
 """Keep the compiled code of the modules that a hot verb used, for `start.KeptModules`.
 
-The file: the size of the index (8 bytes, little endian), the index (marshal of the interpreter's version and
-{name: (source, its time in ns, its size, offset, length)}), and the code of the modules (marshal), one after
-another; the offsets count from the end of the index. Every page that is read and every object made costs at each
-start, so the code is kept as lean as can be.
+The file: the size of the index (8 bytes, little endian), the index (marshal of format and interpreter's version, the
+size of the bundle, and the entries), the bundle (marshal of a list of code), and the code of other modules (marshal),
+one after another; the offsets count from the end of the index. Every page that is read and every object made costs
+at each start, so the code is kept as lean as can be.
 """
 
 from __future__ import annotations
@@ -11,65 +11,60 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from _frozen_importlib_external import SourceFileLoader
-from marshal import dumps
+from marshal import dumps, loads
 
-from .start import HEAD_BYTES, KeptModules
+from .start import FORMAT, HEAD_BYTES, KeptModules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, ModuleType
+    from collections.abc import Sequence
+    from types import CodeType
 
-    Entry = tuple[str, int, int, bytes]
-
-# These are needed to read the file at all, or only to write it.
-APART = ("wherry", "wherry.start", "wherry.module_cache")
+    Source = tuple[str, int, int]
+    Modules = dict[str, tuple[Source, CodeType]]
 
 
-def save_modules(path: str) -> None:
-    """Write what is loaded now, and what `path` has already. A failure is silent: the file only saves time."""
+def save_modules(kept: KeptModules, missed: Sequence[str]) -> None:
+    """Write what was missed, and what was in the file already. A failure is silent: the file only saves time."""
     try:
-        sources = {name: source for name, module in list(sys.modules.items()) if (source := _source(name, module))}
-        entries = {name: _compile(name, source) for name, source in sources.items()}
-        _make_folder(os.path.dirname(path))
-        _write(path, pack({**_kept_before(path), **entries}))
-    except (OSError, SyntaxError, ValueError):
+        new = {name: _compile(name, str(sys.modules[name].__file__)) for name in missed}
+        bundle, others = _read(kept)
+        if kept.together and not bundle:
+            bundle = new
+        else:
+            others.update({name: entry for name, entry in new.items() if name not in bundle})
+        _make_folder(os.path.dirname(kept.path))
+        _write(kept.path, pack(bundle, others))
+    except (OSError, SyntaxError, ValueError, KeyError):
         pass
 
 
-def _source(name: str, module: ModuleType) -> str:
-    """The file of a module that is worth keeping; "" for one that is in the interpreter, or may read its own files."""
-    top = name.partition(".")[0]
-    if name in APART or top == "encodings" or not (top == "wherry" or top in sys.stdlib_module_names):
-        return ""
-    spec = getattr(module, "__spec__", None)  # typing.io of Python 3.11 is a class, and has none
-    if not isinstance(getattr(spec, "loader", None), KeptModules | SourceFileLoader):
-        return ""
-    return str(module.__file__)
+def _read(kept: KeptModules) -> tuple[Modules, Modules]:
+    """The bundle and the other modules of the file."""
+    sources = {name: entry[:3] for name, entry in kept.index.items()}
+    names = [name for name, entry in kept.index.items() if entry[3] < 0]
+    codes = loads(os.pread(kept.fd, kept.bundle_bytes, kept.base)) if names else []
+    bundle = {name: (sources[name], code) for name, code in zip(names, codes, strict=True)}
+    others = {
+        name: (sources[name], loads(os.pread(kept.fd, length, kept.base + offset)))
+        for name, (_, _, _, offset, length) in kept.index.items()
+        if offset >= 0
+    }
+    return bundle, others
 
 
-def _kept_before(path: str) -> dict[str, Entry]:
-    before = KeptModules(path)
-    try:
-        return {
-            name: (source, time_ns, size, os.pread(before.fd, length, before.base + offset))
-            for name, (source, time_ns, size, offset, length) in before.index.items()
-        }
-    finally:
-        if before.fd >= 0:
-            os.close(before.fd)
-
-
-def pack(entries: dict[str, Entry]) -> bytes:
+def pack(bundle: Modules, others: Modules) -> bytes:
     """The file's bytes."""
-    index = {}
-    at = 0
-    for name, (source, time_ns, size, code) in entries.items():
-        index[name] = (source, time_ns, size, at, len(code))
-        at += len(code)
-    head = dumps((sys.version, index))
-    size_bytes = len(head).to_bytes(HEAD_BYTES, "little")
-    return b"".join([size_bytes, head, *[code for _, _, _, code in entries.values()]])
+    together = dumps([code for _, code in bundle.values()]) if bundle else b""
+    index = {name: (*source, -1, 0) for name, (source, _) in bundle.items()}
+    parts = [together]
+    at = len(together)
+    for name, (source, code) in others.items():
+        parts.append(dumps(code))
+        index[name] = (*source, at, len(parts[-1]))
+        at += len(parts[-1])
+    head = dumps((f"{FORMAT} {sys.version}", len(together), index))
+    return b"".join([len(head).to_bytes(HEAD_BYTES, "little"), head, *parts])
 
 
 def _make_folder(path: str) -> None:
@@ -83,14 +78,14 @@ def _make_folder(path: str) -> None:
             raise
 
 
-def _compile(name: str, source: str) -> Entry:
+def _compile(name: str, source: str) -> tuple[Source, CodeType]:
     found = os.stat(source)
     with open(source, "rb") as file:
         tree = ast.parse(file.read())
     if name.startswith("wherry."):
         tree = ast.fix_missing_locations(_Lean().visit(tree))
     code = compile(tree, source, "exec", dont_inherit=True, optimize=2)
-    return source, found.st_mtime_ns, found.st_size, dumps(without_columns(code))
+    return (source, found.st_mtime_ns, found.st_size), without_columns(code)
 
 
 class _Lean(ast.NodeTransformer):

@@ -176,8 +176,13 @@ class Container:
     def stop(self, *, timeout_s: float | None = None) -> None:
         """Ask the first process to end (the image's stop signal), kill it after `timeout_s` (default 10)."""
         self.reload()
-        if self.status() not in ("running", "paused", "restarting"):
+        status = self.status()
+        if status not in ("running", "paused", "restarting"):
             return
+        if status == "paused":  # it could not even be killed
+            from wherry.runtime.api import Runtime
+
+            Runtime(os.path.join(self._engine.run_root, "runtime")).resume(self.id)
         facts = self.facts()
         patience_s = facts["stopTimeout"] if timeout_s is None else timeout_s
         self.folder.forbid_restart()
@@ -196,7 +201,9 @@ class Container:
             with self.attach() as client:
                 client.forbid_restart()
                 client.kill(number)
-                return await_exit(client, timeout_s=patience_s) is not None
+                if await_exit(client, timeout_s=patience_s) is not None:
+                    return True
+            return self.pid() == 0  # its monitor still waits for who reads its output slowly
         pid = self.pid()
         return pid == 0 or _end_process(pid, number, patience_s)
 

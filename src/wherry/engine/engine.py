@@ -175,6 +175,9 @@ class Engine:
         """Carry the end of a started container over into the record, and take its network down. Idempotent."""
         folder = MonitorFolder(self.run_root, record.id)
         ended = folder.exit_record() or {}
+        if not ended.get("final") and Container(self, record).pid() == 0:
+            folder.await_end_of_monitor()  # it may still be busy with the container's last output
+            ended = folder.exit_record() or {}
         if not ended.get("final") and record.boot == boot_id() and not folder.monitor_pid():
             from .orphans import end_orphan
 

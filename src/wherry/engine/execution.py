@@ -85,8 +85,10 @@ class ExecRequest:
         """The native program's argument list and the descriptor of the plan it reads (inheritable)."""
         from wherry.runtime import launch
 
-        if container.status() != "running":
-            raise WherryError(FAILED_PRECONDITION, f"container {container.name} is not running")
+        status = container.status()
+        if status != "running":
+            why = status if status in ("paused", "restarting") else "not running"
+            raise WherryError(FAILED_PRECONDITION, f"container {container.name} is {why}")
         state_root = os.path.join(engine.run_root, "runtime")
         plan = launch.exec_plan(state_root, container.id, self.process(engine, container))
         descriptor = os.memfd_create("exec-plan", 0)

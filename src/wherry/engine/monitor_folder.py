@@ -8,7 +8,7 @@ import time
 from wherry.errors import DEADLINE, WherryError
 from wherry.oci.json_text import loads
 
-PATIENCE_S = 10
+PATIENCE_S = 15  # a monitor itself waits 10 s for a client that reads slowly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +33,15 @@ class MonitorFolder:
 
         Raises WherryError (deadline) when the monitor of a container that is over does not leave.
         """
-        self._await_end_of_monitor()
+        self.await_end_of_monitor()
         try:
             self._clear()
             os.rmdir(self.path)
         except FileNotFoundError:
             pass
 
-    def _await_end_of_monitor(self) -> None:
+    def await_end_of_monitor(self) -> None:
+        """Wait until the monitor has written its last word. Raises WherryError (deadline)."""
         deadline = time.monotonic() + PATIENCE_S
         while self.monitor_pid():
             if time.monotonic() > deadline:

@@ -74,7 +74,8 @@ def resolve(text: str, layers: Sequence[str]) -> User:
 def _user(who: str, passwd: list[list[str]]) -> tuple[int, int, str, str]:
     for entry in passwd:
         if entry[0] == who or entry[2] == who:
-            return int(entry[2]), int(entry[3]) if entry[3].isdecimal() else 0, entry[5] or "/", entry[0]
+            gid = _id(entry[3]) if entry[3].isdecimal() else 0
+            return _id(entry[2]), gid, entry[5] or "/", entry[0]
     if not who.isdecimal():
         raise WherryError(NOT_FOUND, f"unable to find user {who}: no matching entries in passwd file")
     return _id(who), 0, "/", ""
@@ -83,7 +84,7 @@ def _user(who: str, passwd: list[list[str]]) -> tuple[int, int, str, str]:
 def _group(group: str, groups: list[list[str]]) -> int:
     for entry in groups:
         if entry[0] == group:
-            return int(entry[2])
+            return _id(entry[2])
     if not group.isdecimal():
         raise WherryError(NOT_FOUND, f"unable to find group {group}: no matching entries in group file")
     return _id(group)

@@ -14,7 +14,7 @@ import pytest
 from wherry.engine.processes import owner_token
 
 from ..runtimes import cgroups_named, mounts_below, wait_until
-from .conftest import IMAGE, Wherry, busybox_tarball
+from .conftest import BIN, IMAGE, Wherry, busybox_tarball
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,3 +121,34 @@ def test_killed_clients_leave_no_locks(wherry: Wherry) -> None:
     for process in waiting:
         process.communicate()
     assert not (wherry.run_root / "locks" / identifier).exists()
+
+
+def test_a_reader_that_stopped_reading_does_not_keep_a_container_from_its_end(wherry: Wherry, name: str) -> None:
+    """As `wherry run … | less` does."""
+    command = wherry.command("run", "--name", name, "--network", "none", IMAGE, "yes")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.read(1)
+        log = wherry.root / "engine" / wherry.out("inspect", "-f", "{{.Id}}", name) / "container.log"
+        wait_until(lambda: (size := log.stat().st_size) > 0 and not wait_for_growth(log, size))
+        assert wherry.out("stop", "-t", "0", name) == name
+        assert wherry.out("inspect", "-f", "{{.State.ExitCode}}", name) == "137"
+        reader.stdout.close()
+
+
+def wait_for_growth(path: Path, size_bytes: int) -> bool:
+    """Whether a file still grows; the one wait that must see nothing happen."""
+    subprocess.run(["sleep", "0.2"], check=True)
+    return path.stat().st_size > size_bytes
+
+
+def test_a_paused_container(wherry: Wherry, name: str) -> None:
+    identifier = wherry.out("run", "-d", "--name", name, "--network", "none", IMAGE, "sleep", "1000")
+    runtime = [str(BIN / "wherry-runtime"), "--root", str(wherry.run_root / "runtime")]
+    subprocess.run([*runtime, "pause", identifier], check=True)
+    assert "Paused" in wherry.out("ps")
+    refused(wherry("exec", name, "true", check=False), 1, "paused")
+    assert wherry.out("stop", "-t", "0", name) == name
+    wherry("start", name)
+    subprocess.run([*runtime, "pause", identifier], check=True)
+    assert wherry.out("rm", "-f", name) == name

@@ -83,3 +83,11 @@ def test_a_fifo_is_not_waited_for(layers):
     os.mkfifo(top / "etc/passwd")
     with pytest.raises(WherryError):
         ids("redis", layers)
+
+
+@pytest.mark.parametrize("line", ["u:x:1:" + "9" * 5000 + "::/:", "u:x:4294967295:0::/:", "u:x:1:9999999999::/:"])
+def test_ids_of_a_passwd_file_that_cannot_be(tmp_path, line):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text(line + "\n")
+    with pytest.raises(WherryError, match="out of range"):
+        resolve("u", [str(tmp_path)])

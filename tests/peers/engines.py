@@ -44,9 +44,9 @@ class Engine:
         files[0].write_text(input)
         command = [*self.prefix, *map(str, args)]
         with files[0].open("rb") as stdin, files[1].open("wb") as stdout, files[2].open("wb") as stderr:
-            process = subprocess.Popen(
-                command, stdin=stdin, stdout=stdout, stderr=stderr, env=self.env, pass_fds=tuple(pass_fds)
-            )
+            streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+            # conmon leaves a file named oom in its working directory
+            process = subprocess.Popen(command, **streams, env=self.env, pass_fds=tuple(pass_fds), cwd=self.scratch)
         return Running(process, command, files[1], files[2])
 
     def output(self, *args: object) -> str:
@@ -58,7 +58,7 @@ class Engine:
         master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (rows, columns))
         command = [*self.prefix, *map(str, args)]
-        process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=self.env)
+        process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=self.env, cwd=self.scratch)
         os.close(slave)
         os.write(master, typed.encode())
         shown = read_terminal(master, process)

@@ -35,6 +35,15 @@ class HealthCheck:
         self.on_unhealthy = on_unhealthy
 
 
+# docker's, and the flags of a bind mount; what else a mount takes would be dropped without a word.
+BIND_OPTIONS = frozenset((
+    "ro", "rw", "rro", "z", "Z", "U", "bind", "rbind", "nocopy", "consistent", "cached", "delegated", "private",
+    "rprivate", "shared", "rshared", "slave", "rslave", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "atime",
+    "noatime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime", "symfollow",
+    "nosymfollow", "idmap", "ridmap",
+))  # fmt: skip
+
+
 class BindMount:
     """One `-v`: a host path or a named volume on a path of the container."""
 
@@ -57,7 +66,11 @@ class BindMount:
                 f"volume {text!r} is not [SOURCE:]/TARGET[:OPTIONS]",
                 hint="the target is absolute",
             )
-        return cls(parts[0], parts[1], tuple(parts[2].split(",")) if len(parts) == 3 else ())
+        options = tuple([option for option in parts[2].split(",") if option]) if len(parts) == 3 else ()
+        for option in options:
+            if option not in BIND_OPTIONS:
+                raise _bad(f"volume {text!r}: option {option!r} is unknown", "ro, rw, z, rshared, noexec …")
+        return cls(parts[0], parts[1], options)
 
 
 class CreateOptions:
@@ -157,6 +170,8 @@ class CreateOptions:
             raise _bad("a container cannot both restart and be removed when it ends", "drop --rm or --restart")
         if self.log_driver not in LOG_DRIVERS:
             raise _bad(f"log driver {self.log_driver!r} is unknown", ", ".join(LOG_DRIVERS))
+        if not all(self.labels):
+            raise _bad("a label has no name", "write NAME=VALUE")
         if self.name and not valid_name(self.name):
             raise _bad(f"container name {self.name!r} is invalid", "[a-zA-Z0-9][a-zA-Z0-9_.-]*")
         if self.memory_bytes < 0 or self.cpus < 0 or self.pids_limit < -1:

@@ -152,3 +152,37 @@ def test_a_paused_container(wherry: Wherry, name: str) -> None:
     wherry("start", name)
     subprocess.run([*runtime, "pause", identifier], check=True)
     assert wherry.out("rm", "-f", name) == name
+
+
+def test_roots_that_are_none(wherry: Wherry, tmp_path: Path) -> None:
+    """An empty one would be the current folder."""
+    command = [str(BIN / "wherry"), "--root", "", "images"]
+    refused(subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False), 125, "needs a folder")
+    assert os.listdir(tmp_path) == []
+    for root in ("/proc/none", "/dev/null", f"{tmp_path}/{'x' * 300}"):
+        command = [str(BIN / "wherry"), "--root", root, "--run-root", str(tmp_path / "run"), "images"]
+        refused(subprocess.run(command, capture_output=True, text=True, check=False), 1)
+    command = [str(BIN / "wherry"), "--root", str(tmp_path / "root"), "--run-root", "/dev/null", "images"]
+    refused(subprocess.run(command, capture_output=True, text=True, check=False), 1, "/dev/null", "--run-root")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-l", ""),
+        ("-l", "=value"),
+        ("-v", "/tmp:/x:ro,nonsense"),
+        ("-v", "/:/"),
+        ("-v", "/tmp:.."),
+        ("-v", "no/../where:/x"),
+        ("-v", "/no\nwhere:/x"),
+        ("--name", "../x"),
+        ("--name", "a\nb"),
+        ("-e", "=x"),
+        ("-p", "0:80"),
+        ("-p", "65536:80"),
+        ("--network", "host", "-p", "80:80"),
+    ],
+)
+def test_options_that_cannot_be(wherry: Wherry, options: tuple[str, ...]) -> None:
+    refused(wherry("run", "--rm", *options, IMAGE, "true", check=False), 125)

@@ -71,7 +71,9 @@ static int unshare_mapped(struct maps *maps, struct failure *f)
 	close(word[1]);
 	while (waitpid(mapper, &status, 0) < 0 && errno == EINTR)
 		;
-	return sent == 1 && status == 0 ? 0 : fail(f, 0, "cannot map ids into the user namespace");
+	if (sent == 1 && status == 0)
+		return 0;
+	return fail(f, 0, "cannot map the ids that /etc/subuid and /etc/subgid give this user; correct them there");
 }
 
 static int join(const char *pid, struct failure *f)

@@ -23,8 +23,8 @@ def show(error: BaseException) -> None:
         if error.hint:
             sys.stderr.write(f"  → {printable(error.hint)}\n")
     elif isinstance(error, OSError):
-        place = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(printable(f"Error:{place}: {error.strerror or error}") + "\n")
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"Error: {printable(f'{place}{error.strerror or error}')}\n")
     else:
         sys.stderr.write(f"Error: {printable(str(error))}\n")
 

@@ -78,11 +78,7 @@ def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: Sequence
         sys.stderr.write(f"Error: unknown command {verb!r}\n  → wherry --help lists the commands\n")
         return errors.ENGINE_STATUS
     if os.geteuid() != 0 and verb not in OUTSIDE and "WHERRY_ROOTLESS_UID" not in os.environ:
-        from wherry.engine import paths
-
-        from .rootless import enter
-
-        enter(argv, paths.make_private(settings.run_root or paths.run_root()))
+        return _enter_namespace(settings, argv)
     if "WHERRY_ROOTLESS_LOCK" in os.environ:
         os.set_inheritable(int(os.environ["WHERRY_ROOTLESS_LOCK"]), False)
     module = __import__(f"wherry.cli.commands.{command[0]}", fromlist=["run"])
@@ -100,6 +96,20 @@ def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: Sequence
     return status
 
 
+def _enter_namespace(settings: Globals, argv: Sequence[str]) -> int:
+    """Become root of a user namespace; returns only when that fails."""
+    from wherry.engine import paths
+    from wherry.errors import WherryError
+
+    from .rootless import enter
+
+    try:
+        enter(argv, paths.make_private(settings.run_root or paths.run_root()))
+    except (WherryError, OSError) as error:
+        errors.show(error)
+    return errors.ENGINE_STATUS
+
+
 def _global_options(argv: Sequence[str], settings: Globals) -> list[str]:
     rest = list(argv)
     while rest and rest[0].startswith("-") and rest[0] not in ("-h", "--help"):
@@ -112,11 +122,11 @@ def _global_options(argv: Sequence[str], settings: Globals) -> list[str]:
         if option not in ("--root", "--run-root"):
             sys.stderr.write(f"Error: unknown option {option}\n  → wherry --help lists the options\n")
             raise SystemExit(errors.ENGINE_STATUS)
-        if not equals:
-            if not rest:
-                sys.stderr.write(f"Error: option {option} needs a folder\n")
-                raise SystemExit(errors.ENGINE_STATUS)
+        if not equals and rest:
             value = rest.pop(0)
+        if not value:
+            sys.stderr.write(f"Error: option {option} needs a folder\n")
+            raise SystemExit(errors.ENGINE_STATUS)
         setattr(settings, option[2:].replace("-", "_"), os.path.abspath(value))
     return rest
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+RANGES_LIMIT = 339  # the kernel takes 340 lines (user_namespaces(7)), and the user's own id is one
+
 
 def enter(argv: Sequence[str], run_root: str) -> NoReturn:
     """Replace this process by `wherry ARGV` inside the user namespace (see native/command_unshare.c).
@@ -79,13 +81,18 @@ def subordinate_ids(path: str) -> list[tuple[int, int]]:
     except KeyError:
         name = ""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.strip().split(":") for line in file]
     except FileNotFoundError:
         return []
     who = (name, str(os.getuid()))
     mine = [fields for fields in lines if len(fields) == 3 and fields[0] in who]
-    return [(int(first), int(count)) for _, first, count in mine if first.isdecimal() and count.isdecimal()]
+    ranges = [(_number(first), _number(count)) for _, first, count in mine]
+    return [(first, count) for first, count in ranges if first and count][:RANGES_LIMIT]
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 11 else 0
 
 
 def find_program(name: str) -> str:

@@ -182,6 +182,7 @@ class Engine:
             from .orphans import end_orphan
 
             end_orphan(folder.path)
+            self.networking.detach_lost(record.id)
         if loads(record.launch).get("network") == "bridge":
             self.networking.detach(record.id)
         self.delete_runtime_state(record.id)

@@ -68,6 +68,14 @@ class Networking:
         except DatabaseError as error:
             raise self._database.translate(error) from error
 
+    def detach_lost(self, container_id: str) -> None:
+        """End what serves a container's network when the run root was wiped; links go with their namespace."""
+        from wherry.network.slirp import UserDriver
+
+        driver = self._driver_in_use()
+        if isinstance(driver, UserDriver):
+            driver.detach_lost(container_id)
+
     def attachments(self, container_id: str) -> tuple[Attachment, ...]:
         """How a container is connected now."""
         return self._driver_in_use().attachments(container_id)

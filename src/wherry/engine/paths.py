@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from wherry.errors import FAILED_PRECONDITION, PERMISSION_DENIED, WherryError
+
 
 def run_root() -> str:
     """`$WHERRY_RUN_ROOT`, else `/run/wherry`, rootless `$XDG_RUNTIME_DIR/wherry` (or a private folder in /tmp)."""
@@ -39,8 +41,13 @@ def release_namespace_lock() -> None:
 
 
 def make_private(directory: str) -> str:
-    """Make a folder only its owner can enter. Raises OSError when it belongs to someone else."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    if os.stat(directory, follow_symlinks=False).st_uid not in (os.geteuid(), 0):
-        raise PermissionError(f"{directory} belongs to another user")
+    """Make a folder only its owner can enter. Raises WherryError when it cannot be made or belongs to someone else."""
+    hint = "set XDG_RUNTIME_DIR or --run-root to a folder of your own"
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        text = f"cannot make the folder for running containers: {error.strerror}"
+        raise WherryError(FAILED_PRECONDITION, text, hint=hint, path=directory) from None
+    if os.stat(directory, follow_symlinks=False).st_uid not in (os.geteuid(), 0) or not os.access(directory, os.W_OK):
+        raise WherryError(PERMISSION_DENIED, "belongs to another user", hint=hint, path=directory)
     return directory

@@ -107,13 +107,17 @@ class Helpers:
         if record.pid:
             end(record.pid, record.start_time)
         else:
-            for pid in self._unrecorded(record):
-                end(pid, start_time(pid))
+            self.stop_lost(container_id, record.program)
         for suffix in (".sock", ".log", ".pid", ".new", _SUFFIX):
             try:
                 os.unlink(self.path(container_id, suffix))
             except FileNotFoundError:
                 continue
+
+    def stop_lost(self, container_id: str, *programs: str) -> None:
+        """End helpers whose number was never written down, or was lost with the folder."""
+        for pid in _unrecorded(container_id, programs):
+            end(pid, start_time(pid))
 
     def log_tail(self, container_id: str) -> str:
         try:
@@ -122,20 +126,21 @@ class Helpers:
         except FileNotFoundError:
             return ""
 
-    def _unrecorded(self, record: Record) -> Iterator[int]:
-        """Find helpers whose starter died before it wrote their number down, by their arguments."""
-        mark = f"/{record.container_id}.".encode()  # in the names of its files, whichever way the folder is named
-        program = record.program.encode()
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            try:
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    arguments = file.read().split(b"\0")
-            except OSError:
-                continue
-            if arguments[0].endswith(program) and any(mark in argument for argument in arguments):
-                yield int(name)
+
+def _unrecorded(container_id: str, programs: Sequence[str]) -> Iterator[int]:
+    """Find helpers of a container by their arguments."""
+    mark = f"/{container_id}.".encode()  # in the names of its files, whichever way the folder is named
+    endings = tuple([program.encode() for program in programs])
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                arguments = file.read().split(b"\0")
+        except OSError:
+            continue
+        if arguments[0].endswith(endings) and any(mark in argument for argument in arguments):
+            yield int(name)
 
 
 def spawn(program: str, arguments: Sequence[str], log_path: str, keep_fds: Sequence[int]) -> int:

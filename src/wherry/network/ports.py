@@ -167,8 +167,10 @@ def _bind_error(port: PortMapping, error: OSError) -> WherryError:
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return WherryError(errors.INVALID_ARGUMENT, f"port {_name(port)}: the host has no such address")
-    code = errors.PERMISSION_DENIED if error.errno in (errno.EACCES, errno.EPERM) else errors.INTERNAL
-    return WherryError(code, f"port {_name(port)}: {error.strerror or error}")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = "choose a port from 1024 up, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
+        return WherryError(errors.PERMISSION_DENIED, f"port {_name(port)}: {error.strerror}", hint=hint)
+    return WherryError(errors.INTERNAL, f"port {_name(port)}: {error.strerror or error}")
 
 
 def listener(port: PortMapping) -> str:

@@ -86,6 +86,10 @@ class UserDriver:
     def detach(self, container_id: str, network: str = "", *, netns_gone: bool = False) -> None:
         self._helpers.stop(container_id)
 
+    def detach_lost(self, container_id: str) -> None:
+        """End the helper of a container whose record is lost: the folder was wiped."""
+        self._helpers.stop_lost(container_id, self.name)
+
     def attachments(self, container_id: str = "") -> tuple[Attachment, ...]:
         return tuple(_attachment(record) for record in self._helpers.all() if container_id in ("", record.container_id))
 

@@ -168,3 +168,23 @@ def test_restart_keeps_the_network(user: User) -> None:
     lines = user.out("logs", "again").splitlines()
     assert len(lines) == 2 and lines[0] == lines[1] and len(lines[0].split()) == 2
     user("rm", "again")
+
+
+@pytest.mark.parametrize("folder", ["relative", "/root", "/proc", "/dev/null"])
+def test_a_run_directory_that_cannot_be(user: User, folder: str) -> None:
+    before = user.environment
+    user.environment = {**before, "XDG_RUNTIME_DIR": folder}
+    done = user("run", "--rm", IMAGE, "true", check=False)
+    user.environment = before
+    assert done.returncode == 125
+    assert "XDG_RUNTIME_DIR" in done.stderr and len(done.stderr.splitlines()) == 2
+
+
+def test_a_wiped_run_directory(user: User) -> None:
+    user("run", "-d", "--name", "wiped", "-p", "18095:80", IMAGE, "sleep", "1000")
+    subprocess.run(["find", str(user.place / "run"), "-xdev", "-mindepth", "1", "-type", "f", "-delete"], check=True)
+    uid = pwd.getpwnam(user.name).pw_uid
+    assert user.out("rm", "-f", "wiped") == "wiped"
+    wait_until(
+        lambda: not subprocess.run(["pgrep", "-U", str(uid), "-f", "."], capture_output=True, check=False).stdout
+    )

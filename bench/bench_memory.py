@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from wherry.runtime.compile import compile_container
+from wherry.runtime.compile.container import compile_container
 from wherry.runtime.host import Host
 from wherry.runtime.options import Options
 

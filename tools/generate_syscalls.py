@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write src/wherry/runtime/syscalls.py from kernel headers.
+"""Write src/wherry/runtime/seccomp/syscalls.py from kernel headers.
 
 The headers are read with the C preprocessor from --root (default /): Debian's linux-libc-dev-ARCH-cross
 packages for amd64, i386, arm64, armhf, riscv64, s390x and ppc64el hold them (`dpkg -x` of each into one
@@ -185,7 +185,7 @@ def main() -> int:
     """Write the module."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("/"))
-    parser.add_argument("--output", type=Path, default=Path("src/wherry/runtime/syscalls.py"))
+    parser.add_argument("--output", type=Path, default=Path("src/wherry/runtime/seccomp/syscalls.py"))
     options = parser.parse_args()
     tables = {arch: complete(arch, read_headers(options.root, arch)) for arch in SOURCES}
     x32, x86_64 = tables.pop("x32"), tables["x86_64"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.runtime.compiling import V1, make_host, options
 from tests.unit.runtime.test_golden_plans import everything, rootless, user_namespace
 from wherry.errors import WherryError
-from wherry.runtime.compile import compile_container
+from wherry.runtime.compile.container import compile_container
 
 JUNK = st.one_of(
     st.none(),

@@ -20,7 +20,8 @@ from wherry.start import KeptModules
 kept = KeptModules(sys.argv[2], together=sys.argv[3] == "together")
 sys.meta_path.insert(0, kept)
 kept.load_bundle()
-from wherry.runtime import compile, launch
+from wherry.runtime import launch
+from wherry.runtime.compile import container as compile
 from wherry.oci import config
 from wherry.runtime.default_config import default_config
 from wherry.runtime.host import Host
@@ -161,7 +162,7 @@ def test_a_folder_of_someone_else_is_not_used(tmp_path):
 
 def test_lines_are_kept_when_columns_are_dropped():
     from wherry.module_cache import without_columns
-    from wherry.runtime import compile_process
+    from wherry.runtime.compile import process as compile_process
 
     def codes(code):
         yield code

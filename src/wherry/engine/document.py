@@ -129,7 +129,7 @@ def _seccomp(options: CreateOptions, capabilities: list[str]) -> dict[str, Any]:
         with open(options.seccomp, "rb") as file:
             profile: dict[str, Any] = loads(file.read())
         return profile
-    from wherry.runtime.default_seccomp import default_profile
+    from wherry.runtime.seccomp.default import default_profile
 
     return default_profile(frozenset(capabilities), os.uname().machine)
 

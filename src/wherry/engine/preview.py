@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def preview_plan(engine: Engine, options: CreateOptions) -> Plan:
     """Compile the plan of `options` for a container that does not exist. The image must be here."""
-    from wherry.runtime.compile import compile_container
+    from wherry.runtime.compile.container import compile_container
     from wherry.runtime.host import Host
     from wherry.runtime.options import Options
 

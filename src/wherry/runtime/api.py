@@ -11,8 +11,7 @@ import os
 
 from wherry.errors import FAILED_PRECONDITION, NOT_FOUND, WherryError
 from wherry.oci.json_text import loads
-
-from . import launch
+from wherry.runtime import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ class Runtime:
     """Containers below one state root. Every method raises WherryError with the runtime's own sentence."""
 
     def __init__(self, root: str = "", executable: str = "") -> None:
-        from .host import Host
-        from .state_folder import default_root
+        from wherry.runtime.host import Host
+        from wherry.runtime.state_folder import default_root
 
         self._host = Host.probe()
         self.root = os.path.abspath(root) if root else default_root(self._host.euid, self._host.in_userns)

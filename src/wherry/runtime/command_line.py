@@ -6,18 +6,17 @@ import posix
 import sys
 
 from wherry.errors import INVALID_ARGUMENT, WherryError
+from wherry.runtime.arguments import FLAG, TEXT, Arguments, parse
+from wherry.runtime.paths import absolute
+from wherry.runtime.report import Report
 from wherry.start import keep_modules
-
-from .arguments import FLAG, TEXT, Arguments, parse
-from .paths import absolute
-from .report import Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from .arguments import Table
+    from wherry.runtime.arguments import Table
 
 GLOBAL: Table = (
     ("root", "", TEXT),
@@ -67,8 +66,8 @@ class Context:
         given = self.arguments.text("root")
         if given:
             return absolute(given)
-        from .host import Host
-        from .state_folder import default_root
+        from wherry.runtime.host import Host
+        from wherry.runtime.state_folder import default_root
 
         host = Host.probe()
         return default_root(host.euid, host.in_userns)
@@ -93,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
         if verb == "exec":
             status = 255
         if not verb or arguments.flag("help") or _asks_help(verb, words):
-            from .commands.help import show_help
+            from wherry.runtime.commands.help import show_help
 
             return show_help(verb)
         if verb not in VERBS:
@@ -134,15 +133,15 @@ def _asks_help(verb: str, words: list[str]) -> bool:
 
 def _run(verb: str, context: Context) -> int:
     if verb == "create":
-        from .commands import create
+        from wherry.runtime.commands import create
 
         return create.run(context)
     if verb == "run":
-        from .commands import run
+        from wherry.runtime.commands import run
 
         return run.run(context)
     if verb == "exec":
-        from .commands import exec
+        from wherry.runtime.commands import exec
 
         return exec.run(context)
     module = __import__(f"wherry.runtime.commands.{verb}", fromlist=["run"])

@@ -8,9 +8,8 @@ from fcntl import LOCK_EX, flock
 from wherry.errors import FAILED_PRECONDITION, NOT_FOUND, WherryError
 from wherry.oci import config
 from wherry.plan.decode import decode
-
-from .cgroup_container import Groups, container_groups
-from .state_folder import check_id, read_state, start_time
+from wherry.runtime.cgroup.container import Groups, container_groups
+from wherry.runtime.state_folder import check_id, read_state, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,13 +7,12 @@ import errno
 import os
 
 from wherry import __version__
-
-from .capabilities import CAPABILITIES
-from .compile_attributes import MEMORY_FLAGS, MEMORY_MODES
-from .draft import OCI_VERSION
-from .mount_options import MOUNT_OPTIONS
-from .seccomp import FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV
-from .seccomp_program import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
+from wherry.runtime.capabilities import CAPABILITIES
+from wherry.runtime.compile.attributes import MEMORY_FLAGS, MEMORY_MODES
+from wherry.runtime.compile.draft import OCI_VERSION
+from wherry.runtime.compile.mount_options import MOUNT_OPTIONS
+from wherry.runtime.seccomp.filter import FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV
+from wherry.runtime.seccomp.program import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

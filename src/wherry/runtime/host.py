@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .cgroup_layout import Layout
+    from wherry.runtime.cgroup.layout import Layout
 
 FULL_MAP = "0 0 4294967295"
 
@@ -94,7 +94,7 @@ class Host:
     @property
     def cgroups(self) -> Layout:
         """The hierarchies of control groups."""
-        from .cgroup_layout import read_layout
+        from wherry.runtime.cgroup.layout import read_layout
 
         found = self._facts.get("cgroups")
         if found is None:

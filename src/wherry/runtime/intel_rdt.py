@@ -12,8 +12,7 @@ import os
 from wherry.errors import FAILED_PRECONDITION, INVALID_ARGUMENT, WherryError
 from wherry.oci.check import Document
 from wherry.plan.instructions import NONE, WRITE_PID
-
-from .cgroup_layout import read_text
+from wherry.runtime.cgroup.layout import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

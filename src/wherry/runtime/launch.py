@@ -7,11 +7,10 @@ import sys
 
 from wherry.errors import FAILED_PRECONDITION, INTERNAL, NOT_FOUND, WherryError
 from wherry.oci.json_text import dumps, loads
-
-from .host import Host
-from .options import Options
-from .state_folder import StateFolder, check_free, check_id, open_target, read_state
-from .state_folder import create as create_folder
+from wherry.runtime.host import Host
+from wherry.runtime.options import Options
+from wherry.runtime.state_folder import StateFolder, check_free, check_id, open_target, read_state
+from wherry.runtime.state_folder import create as create_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def prepare(
 
     Raises WherryError: INVALID_ARGUMENT for a wrong document, ALREADY_EXISTS for a name that is taken.
     """
-    from .compile import compile_container
+    from wherry.runtime.compile.container import compile_container
 
     check_id(options.id)
     if not options.native_path:
@@ -165,8 +164,7 @@ def exec_plan(
     Raises WherryError: NOT_FOUND, FAILED_PRECONDITION when it does not run, INVALID_ARGUMENT for a wrong process.
     """
     from wherry.oci import config as documents
-
-    from .compile_exec import compile_exec
+    from wherry.runtime.compile.exec import compile_exec
 
     check_id(id)
     target = open_target(root, id, ignore_paused=ignore_paused)

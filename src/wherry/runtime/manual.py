@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .arguments import FLAG, MANY, Table
-from .command_line import GLOBAL
-from .commands.help import NATIVE, OPERANDS, SUMMARIES
+from wherry.runtime.arguments import FLAG, MANY, Table
+from wherry.runtime.command_line import GLOBAL
+from wherry.runtime.commands.help import NATIVE, OPERANDS, SUMMARIES
 
 # VALUE's name and the option's text; "verb --option" where a verb means something of its own
 TEXTS: dict[str, tuple[str, str]] = {

@@ -18,14 +18,13 @@ from wherry.errors import (
     UNAVAILABLE,
     WherryError,
 )
-
-from .host import variable
+from wherry.runtime.host import variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .compile_exec import Target
+    from wherry.runtime.compile.exec import Target
 
 ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 SEEK_SET = 0
@@ -196,8 +195,7 @@ def open_target(root: str, container_id: str, *, ignore_paused: bool = False) ->
     Raises WherryError: NOT_FOUND when it does not exist, FAILED_PRECONDITION when it is stopped or paused.
     """
     from wherry.plan.meta import read_meta
-
-    from .compile_exec import Target
+    from wherry.runtime.compile.exec import Target
 
     state, plan = read_state(root, container_id)
     facts = read_meta(plan)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.engine.attach import Client, Output
 from wherry.errors import WherryError
-from wherry.runtime.compile import compile_container
-from wherry.runtime.compile_exec import Target, compile_exec
+from wherry.runtime.compile.container import compile_container
+from wherry.runtime.compile.exec import Target, compile_exec
 from wherry.runtime.host import Host
 from wherry.runtime.options import Options
 

@@ -9,9 +9,9 @@ import pytest
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.plan.decode import decode
 from wherry.plan.instructions import BY_NAME, PROGRAMS
-from wherry.runtime.cgroup_layout import Hierarchy, Layout
-from wherry.runtime.compile import compile_container
-from wherry.runtime.compile_exec import Target, compile_exec
+from wherry.runtime.cgroup.layout import Hierarchy, Layout
+from wherry.runtime.compile.container import compile_container
+from wherry.runtime.compile.exec import Target, compile_exec
 from wherry.runtime.default_config import default_config
 from wherry.runtime.host import Host
 from wherry.runtime.options import Options

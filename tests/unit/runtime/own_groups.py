@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from wherry.runtime.cgroup_container import Groups
-from wherry.runtime.cgroup_layout import read_layout
+from wherry.runtime.cgroup.container import Groups
+from wherry.runtime.cgroup.layout import read_layout
 
 
 class OwnGroups:

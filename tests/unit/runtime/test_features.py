@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wherry.runtime import seccomp
 from wherry.runtime.features import UNSAFE_ANNOTATIONS, features, supported_flags
+from wherry.runtime.seccomp import filter as seccomp
 
 RUNTIME = Path(seccomp.__file__).parent
 

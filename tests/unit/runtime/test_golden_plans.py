@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wherry.plan.explain import explain
-from wherry.runtime.compile import compile_container
+from wherry.runtime.compile.container import compile_container
 from wherry.runtime.default_config import default_config, make_rootless
 
 from .compiling import USER, V1, config, exec_compiled, make_host, options

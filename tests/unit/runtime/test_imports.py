@@ -46,24 +46,26 @@ COMMON = {
     "wherry.runtime.arguments",
     "wherry.runtime.capabilities",
     "wherry.runtime.cgroup",
-    "wherry.runtime.cgroup_layout",
+    "wherry.runtime.cgroup.group",
+    "wherry.runtime.cgroup.layout",
     "wherry.runtime.command_line",
     "wherry.runtime.commands",
     "wherry.runtime.commands.create",
     "wherry.runtime.commands.terminal",
     "wherry.runtime.compile",
-    "wherry.runtime.compile_cgroups",
-    "wherry.runtime.compile_devices",
-    "wherry.runtime.compile_environment",
-    "wherry.runtime.compile_hooks",
-    "wherry.runtime.compile_meta",
-    "wherry.runtime.compile_mounts",
-    "wherry.runtime.compile_namespaces",
-    "wherry.runtime.compile_process",
-    "wherry.runtime.compile_rootfs",
-    "wherry.runtime.draft",
+    "wherry.runtime.compile.container",
+    "wherry.runtime.compile.cgroups",
+    "wherry.runtime.compile.devices",
+    "wherry.runtime.compile.environment",
+    "wherry.runtime.compile.hooks",
+    "wherry.runtime.compile.meta",
+    "wherry.runtime.compile.mounts",
+    "wherry.runtime.compile.namespaces",
+    "wherry.runtime.compile.process",
+    "wherry.runtime.compile.rootfs",
+    "wherry.runtime.compile.draft",
     "wherry.runtime.host",
-    "wherry.runtime.mount_options",
+    "wherry.runtime.compile.mount_options",
     "wherry.runtime.options",
     "wherry.runtime.paths",
     "wherry.runtime.report",
@@ -71,15 +73,15 @@ COMMON = {
     "wherry.start",
 }
 CREATE = COMMON | {
-    "wherry.runtime.cgroup_resources",
-    "wherry.runtime.compile_network",
+    "wherry.runtime.cgroup.resources",
+    "wherry.runtime.compile.network",
 }
 # Which of these a host needs depends on its control groups.
-BY_HOST = {"wherry.runtime.cgroup_v1", "wherry.runtime.cgroup_v2", "wherry.runtime.device_filter"}
-NOT_IN_EXEC = {"commands.create", "compile"}
-NOT_IN_EXEC |= {f"compile_{part}" for part in ("cgroups", "devices", "hooks", "meta", "mounts", "rootfs")}
-EXEC = COMMON - {f"wherry.runtime.{name}" for name in (*NOT_IN_EXEC, "mount_options")}
-EXEC |= {"wherry.runtime.commands.exec", "wherry.runtime.compile_exec", "wherry.plan.meta"}
+BY_HOST = {"wherry.runtime.cgroup.v1", "wherry.runtime.cgroup.v2", "wherry.runtime.cgroup.device_filter"}
+NOT_IN_EXEC = {"commands.create", "compile.container", "compile.mount_options"}
+NOT_IN_EXEC |= {f"compile.{part}" for part in ("cgroups", "devices", "hooks", "meta", "mounts", "rootfs")}
+EXEC = COMMON - {f"wherry.runtime.{name}" for name in NOT_IN_EXEC}
+EXEC |= {"wherry.runtime.commands.exec", "wherry.runtime.compile.exec", "wherry.plan.meta"}
 
 
 def loaded(root, *words):

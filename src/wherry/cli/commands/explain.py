@@ -40,7 +40,7 @@ def run(arguments: list[str], settings: Globals) -> int:
 def _explain_bundle(arguments: list[str]) -> int:
     from wherry.oci.config import load
     from wherry.plan.explain import explain
-    from wherry.runtime.compile import compile_container
+    from wherry.runtime.compile.container import compile_container
     from wherry.runtime.host import Host
     from wherry.runtime.options import Options
 

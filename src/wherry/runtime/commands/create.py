@@ -8,7 +8,7 @@ from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci import config
 from wherry.runtime.arguments import FLAG, TEXT, Arguments, parse
 from wherry.runtime.commands.terminal import check_terminal
-from wherry.runtime.compile import compile_container
+from wherry.runtime.compile.container import compile_container
 from wherry.runtime.host import Host, variable
 from wherry.runtime.options import Options
 from wherry.runtime.paths import absolute

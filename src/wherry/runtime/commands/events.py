@@ -24,7 +24,7 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def run(context: Context) -> int:
     """Print events as JSON lines until the container is gone, with `--stats` one."""
-    from wherry.runtime.stats import read_stats
+    from wherry.runtime.cgroup.stats import read_stats
 
     arguments = parse(OPTIONS, context.words, intermixed=True)
     if len(arguments.operands) != 1:
@@ -40,9 +40,9 @@ def run(context: Context) -> int:
 
 
 def _watch(container: Existing, interval_s: float) -> None:
-    from wherry.runtime.oom import OomWatch
+    from wherry.runtime.cgroup.oom import OomWatch
+    from wherry.runtime.cgroup.stats import read_stats
     from wherry.runtime.state_folder import start_time
-    from wherry.runtime.stats import read_stats
 
     groups, started = container.groups(), start_time(container.pid)
     with OomWatch(groups) as watch:

@@ -8,7 +8,7 @@ from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci import config
 from wherry.runtime.arguments import FLAG, MANY, TEXT, Arguments, parse
 from wherry.runtime.commands.terminal import check_terminal
-from wherry.runtime.compile_exec import compile_exec
+from wherry.runtime.compile.exec import compile_exec
 from wherry.runtime.host import Host
 from wherry.runtime.options import Options
 from wherry.runtime.paths import absolute

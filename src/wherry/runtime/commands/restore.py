@@ -53,7 +53,7 @@ def run(context: Context) -> int:
     data = config.read(path)
     document = config.parse(data, path)
 
-    from wherry.runtime.compile import compile_container
+    from wherry.runtime.compile.container import compile_container
     from wherry.runtime.host import Host
 
     plan = compile_container(document, Host.probe(), options)

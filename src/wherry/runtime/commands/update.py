@@ -7,8 +7,8 @@ import sys
 from wherry.errors import INVALID_ARGUMENT, WherryError
 from wherry.oci import config
 from wherry.runtime.arguments import TEXT, Arguments, parse
+from wherry.runtime.cgroup.update_flags import FLAGS, resources_from_flags, resources_from_json
 from wherry.runtime.existing import Existing, Locked
-from wherry.runtime.update_flags import FLAGS, resources_from_flags, resources_from_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ OPTIONS: Table = (("resources", "r", TEXT), *[(row[0].lstrip("-"), "", TEXT) for
 
 def run(context: Context) -> int:
     """Apply the document of `--resources`, or the options."""
-    from wherry.runtime.update import update_resources
+    from wherry.runtime.cgroup.update import update_resources
 
     arguments = parse(OPTIONS, context.words, intermixed=True)
     if len(arguments.operands) != 1:

@@ -301,7 +301,7 @@ static int await_command(const struct context *c, int fifo, int pidfd, struct fa
 
 int let_go(struct context *c, struct failure *f)
 {
-	autoclose int fifo = openat(c->state_dir, "exec.fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	autoclose int fifo = openat(c->state_dir, "exec.fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fifo < 0)
 		return fail(f, errno, "cannot start the container: open exec.fifo");
 	autoclose int own = c->child_pidfd >= 0 ? -1 : sys_pidfd_open(c->child);

@@ -13,7 +13,7 @@ void monitor_let_go(struct monitor *m)
 {
 	struct failure f = NO_FAILURE;
 
-	m->fifo = openat(m->state_dir, "exec.fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	m->fifo = openat(m->state_dir, "exec.fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (m->fifo < 0) {
 		fail(&f, errno, "cannot start the container: open exec.fifo");
 		run_failed(m, &f);

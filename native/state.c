@@ -20,7 +20,7 @@
 /* Read a small file below `dir` into `buffer` as text; the bytes read, or -1 with errno. */
 static ssize_t read_text(int dir, const char *path, char *buffer, size_t size)
 {
-	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return -1;
 	ssize_t n = read(fd, buffer, size - 1);
@@ -174,7 +174,7 @@ static void read_state(struct state *s)
 /* Half of a plan is what a killed creation leaves; a damaged one may not keep a container from being deleted. */
 static int read_plan(struct state *s, struct failure *f)
 {
-	int fd = openat(s->dir, "plan", O_RDONLY | O_CLOEXEC);
+	int fd = openat(s->dir, "plan", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
 	s->damage = NULL;
 	if (fd < 0)
@@ -231,7 +231,7 @@ int state_lock(struct state *s, int timeout_ms, struct failure *f)
 {
 	struct stat st;
 	int64_t deadline = now_ms() + timeout_ms;
-	int fd = openat(s->dir, "lock", O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fd = openat(s->dir, "lock", O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 
 	if (fd < 0)
 		return errno == ENOENT ? fail(f, 0, NO_CONTAINER)
@@ -358,7 +358,7 @@ static bool locked_by_other(const struct state *s)
 {
 	if (s->lock >= 0)
 		return false;
-	int fd = openat(s->dir, "lock", O_RDONLY | O_CLOEXEC);
+	int fd = openat(s->dir, "lock", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return false;
 	bool locked = flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;

@@ -32,7 +32,7 @@ def parse(data: bytes, path: str = "config.json") -> dict[str, Any]:
 def read(path: str) -> bytes:
     """The bytes of a small file. Raises WherryError, as a sentence, for anything that prevents it."""
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except OSError as error:
         raise cannot_open(path, error) from None
     try:

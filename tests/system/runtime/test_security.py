@@ -370,3 +370,27 @@ def test_names_reach_nothing_outside(runtime: Runtime, bundle: Bundle, place: Pa
             assert result.status != 0
     assert sorted(os.listdir(place)) == before
     assert (place / "root").exists()
+
+
+# A state folder that something else wrote to: every verb answers, and `delete --force` ends the container.
+
+
+@pytest.mark.parametrize("name", ["plan", "lock", "state.json", "exec.fifo"])
+def test_a_state_folder_with_pipes_and_links_in_it(container: Container, only, name: str) -> None:
+    only(OURS)
+    container.bundle.args("sleep", "1000")
+    container.create()
+    state = container.runtime.root / container.id / name
+    state.rename(state.with_name("kept"))
+    if name == "exec.fifo":
+        state.symlink_to("/etc/passwd")
+    else:
+        os.mkfifo(state)
+    for verb in (["state"], ["start"], ["pause"], ["resume"], ["kill"], ["ps"]):
+        result = container.runtime(*verb, container.id, check=False, timeout_s=15)
+        assert "root:" not in result.stderr
+    container.runtime("exec", container.id, "true", check=False, timeout_s=15)
+    if name in ("plan", "state.json"):
+        state.with_name("kept").rename(state)
+    container.runtime("delete", "--force", container.id, check=False, timeout_s=15)
+    assert not state.parent.exists()

@@ -86,6 +86,23 @@ static int bind_path(struct context *c, int source, int target, unsigned flags)
 	return mount(fd_path(c, source, from), fd_path(c, target, to), NULL, MS_BIND | whole, NULL);
 }
 
+static bool is_directory(int fd)
+{
+	struct stat status;
+	return fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* The kernel's "invalid argument" for a file on a directory and the other way round, in words. */
+static int attach_failed(int tree, int target, const char *path, struct failure *f)
+{
+	int error = errno;
+	bool directory = is_directory(tree);
+	if (directory == is_directory(target))
+		return fail(f, error, "mount on %s", path);
+	return fail(f, 0, "cannot mount a %s on %s, which is %s", directory ? "directory" : "file", path,
+	            directory ? "none" : "a directory");
+}
+
 int attach(struct context *c, int tree, int target, const char *path, unsigned flags, bool strict, struct failure *f)
 {
 	if (flags & SLOT_TREE_PATH) {
@@ -94,7 +111,7 @@ int attach(struct context *c, int tree, int target, const char *path, unsigned f
 		return verify_mounted(c, target, path, strict, f);
 	}
 	if (sys_move_mount(tree, target) < 0)
-		return fail(f, errno, "mount on %s", path);
+		return attach_failed(tree, target, path, f);
 	if (is_root_path(path))
 		return replace_root(c, tree, f);
 	autoclose int now = open_again(c, path, strict);

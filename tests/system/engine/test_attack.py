@@ -173,6 +173,7 @@ def test_roots_that_are_none(wherry: Wherry, tmp_path: Path) -> None:
         ("-l", "=value"),
         ("-v", "/tmp:/x:ro,nonsense"),
         ("-v", "/:/"),
+        ("-v", "/tmp:/etc/passwd"),
         ("-v", "/tmp:.."),
         ("-v", "no/../where:/x"),
         ("-v", "/no\nwhere:/x"),

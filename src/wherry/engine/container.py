@@ -102,10 +102,15 @@ class Container:
         return self._frozen() or ("created" if status == "created" else "running")
 
     def _frozen(self) -> str:
-        from wherry.runtime.api import Runtime
+        from wherry.plan.meta import read_meta
+        from wherry.runtime.state_folder import is_frozen
 
-        state = Runtime(os.path.join(self._engine.run_root, "runtime")).state(self.id)
-        return "paused" if state["status"] == "paused" else ""
+        try:
+            with open(os.path.join(self._engine.run_root, "runtime", self.id, "plan"), "rb") as file:
+                facts = read_meta(file.read())
+        except FileNotFoundError:  # removed since its pid was read
+            return ""
+        return "paused" if is_frozen(facts.get("freezer", "")) else ""
 
     def inspect(self) -> dict[str, Any]:
         """What docker's `inspect` shows."""

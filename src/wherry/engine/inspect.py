@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 
 from .starting import log_path
 
@@ -18,8 +18,8 @@ NEVER = "0001-01-01T00:00:00Z"
 
 def timestamp(created_ns: int) -> str:
     """RFC 3339 with nanoseconds, UTC."""
-    whole = datetime.fromtimestamp(created_ns // 1_000_000_000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{created_ns % 1_000_000_000:09d}Z"
+    seconds, nanoseconds = divmod(created_ns, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
 
 
 def inspect_container(engine: Engine, container: Container) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Measure commands side by side: one alternating run, medians of CPU and wall time, ratios.
 
 CPU time is user + system of the command and of every descendant it waited for, as the kernel accounts it (wait4).
-What a command leaves running (a monitor, a daemon) is not in it; where that matters the benchmark says so.
+What a command leaves running (a monitor, a daemon) is not in it, unless the contender's whole tree is asked for:
+then the processes it left behind become our children, and their end is awaited (outside of the wall time).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
 import sys
@@ -26,18 +28,42 @@ class Samples:
         return statistics.median(self.cpu_s) * 1000, statistics.median(self.wall_s) * 1000
 
 
-def measure(command: Sequence[str], *, quiet: bool = True) -> tuple[float, float, int]:
+def adopt_orphans(*, yes: bool) -> None:
+    """Become the parent of what commands leave behind (PR_SET_CHILD_SUBREAPER), or no longer."""
+    ctypes.CDLL(None).prctl(36, int(yes), 0, 0, 0)
+
+
+def children() -> set[int]:
+    """Our own processes and those we were left with."""
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return set(map(int, file.read().split()))
+
+
+def reap_but(kept: set[int]) -> float:
+    """Wait for every child but these; their CPU seconds."""
+    cpu = 0.0
+    while adopted := children() - kept:
+        _, _, usage = os.wait4(adopted.pop(), 0)
+        cpu += usage.ru_utime + usage.ru_stime
+    return cpu
+
+
+def measure(command: Sequence[str], *, quiet: bool = True, tree: bool = False) -> tuple[float, float, int]:
     """Run a command to its end: CPU seconds, wall seconds, exit status."""
     null = os.open(os.devnull, os.O_RDWR)
     actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, null, 0)]
     if quiet:
         actions += [(os.POSIX_SPAWN_DUP2, null, 1)]
+    adopt_orphans(yes=tree)
+    before = children() if tree else set()
     begin = time.monotonic()
     pid = os.posix_spawnp(command[0], list(command), os.environ, file_actions=actions)
     _, status, usage = os.wait4(pid, 0)
     wall = time.monotonic() - begin
     os.close(null)
-    return usage.ru_utime + usage.ru_stime, wall, os.waitstatus_to_exitcode(status)
+    cpu = usage.ru_utime + usage.ru_stime + (reap_but(before) if tree else 0.0)
+    adopt_orphans(yes=False)
+    return cpu, wall, os.waitstatus_to_exitcode(status)
 
 
 @dataclass
@@ -48,6 +74,7 @@ class Contender:
     command: Callable[[int], Sequence[str]]
     prepare: Callable[[int], None] = lambda number: None
     clean: Callable[[int], None] = lambda number: None
+    tree: bool = False
 
 
 def alternate(contenders: Sequence[Contender], rounds: int) -> dict[str, Samples]:
@@ -56,7 +83,7 @@ def alternate(contenders: Sequence[Contender], rounds: int) -> dict[str, Samples
     for number in range(rounds + 1):
         for contender in contenders:
             contender.prepare(number)
-            cpu, wall, status = measure(contender.command(number))
+            cpu, wall, status = measure(contender.command(number), tree=contender.tree)
             contender.clean(number)
             if status != 0:
                 raise SystemExit(f"{contender.name}: exit status {status}: {' '.join(contender.command(number))}")

@@ -141,6 +141,9 @@ def _write(path: str, data: bytes) -> None:
     try:
         if os.write(fd, data) != len(data):
             raise OSError("short write")
+        os.rename(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
     finally:
         os.close(fd)
-    os.rename(draft, path)

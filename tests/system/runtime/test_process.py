@@ -255,6 +255,12 @@ def test_every_limit(container: Container) -> None:
     assert given == {name: (soft, hard) for name, (_, soft, hard) in LIMITS.items()}
 
 
+def test_few_descriptors_are_enough(container: Container, only) -> None:
+    only(OURS, "runc")  # crun's own set-up then lacks descriptors
+    container.bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 10}]
+    assert container.output("ulimit -n") == "10\n"
+
+
 def test_limits_that_are_not_named_stay(container: Container) -> None:
     container.bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
     soft, _ = resource.getrlimit(resource.RLIMIT_STACK)

@@ -75,6 +75,7 @@ def compile_exec(
     _enter(draft, document, flags)
     draft.cgroup.after_clone(setup)
     command.limit(draft)
+    command.score(draft)
     command.schedule(draft)
     setup.emit("POST", CHILD_READY)
     if options.pidfd_socket:

@@ -190,14 +190,16 @@ class Process:
             setup.emit("CONNECT", SECCOMP_SOCKET, self._filter.listener_path, where=where)
 
     def limit(self, draft: Draft) -> None:
-        """Resource limits and the score of the out-of-memory killer, set by HOST with its rights."""
-        setup = draft.setup
+        """Resource limits, set by HOST with its rights."""
         for number, soft, hard, where in self._rlimits:
-            setup.emit("RLIMIT", number, soft, hard, where=where)
+            draft.setup.emit("RLIMIT", number, soft, hard, where=where)
+
+    def score(self, draft: Draft) -> None:
+        """What the out-of-memory killer is told."""
         if self._document.has("oomScoreAdj"):
             score = self._document.number("oomScoreAdj", -1000, 1000)
             flags = 0 if draft.host.privileged else WRITE_BEST_EFFORT
-            setup.emit("OOM_SCORE", score, flags, where=self._document.at("oomScoreAdj"))
+            draft.setup.emit("OOM_SCORE", score, flags, where=self._document.at("oomScoreAdj"))
 
     def schedule(self, draft: Draft) -> None:
         """What the scheduler is told, after the control group is entered."""

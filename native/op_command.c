@@ -169,9 +169,18 @@ static int open_fifo(const struct context *c)
 	return fd < 0 ? -1 : (int)fd;
 }
 
+/* What is still needed while waiting and after: fewer descriptors are less to guard, and a low limit leaves few. */
+static void close_done_slots(struct context *c)
+{
+	for (unsigned number = 0; number < PLAN_SLOTS; number++)
+		if (number != SLOT_FIFO && number != SLOT_PROC && number != SLOT_SECCOMP_SOCKET)
+			slot_set(c, number, -1, 0);
+}
+
 OPERATION(WAIT_START)
 {
 	UNUSED(a);
+	close_done_slots(c);
 	if (hand_over(c, f) < 0)
 		return -1;
 	c->report_fd = open_fifo(c);

@@ -58,6 +58,8 @@ class Globals:
 def main(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name); the exit status."""
     settings = Globals()
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     try:
         rest = _global_options(argv, settings)
         if not rest or rest[0] in ("help", "--help", "-h"):
@@ -66,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         return _run_verb(rest[0], rest[1:], settings, argv)
     except BrokenPipeError:
         # The reader has gone (a pipe into head): end as any filter does, without a message.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_output()
         return 141
     except KeyboardInterrupt:
         return 130
@@ -86,14 +88,27 @@ def _run_verb(verb: str, arguments: list[str], settings: Globals, argv: Sequence
 
     try:
         status: int = module.run(arguments, settings)
+        sys.stdout.flush()
     except (WherryError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
         errors.show(error)
+        _flush_or_discard()
         return module.status(error) if hasattr(module, "status") else errors.status(error)
-    sys.stdout.flush()
     keep_modules()
     return status
+
+
+def _flush_or_discard() -> None:
+    """Write what is left; when that fails (a full disk) the interpreter shall not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _enter_namespace(settings: Globals, argv: Sequence[str]) -> int:

@@ -50,6 +50,21 @@ def test_what_cannot_run_says_so_and_leaves_nothing(wherry, words, status, says)
     assert wherry.out("ps", "-aq") == ""
 
 
+@pytest.mark.parametrize(("redirection", "status"), [(">&-", 0), (">/dev/full", 1)])
+def test_output_that_goes_nowhere_is_no_traceback(wherry, redirection, status):
+    command = ["sh", "-c", f'"$@" {redirection}', "sh", *wherry.command("ps", "-a")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr
+    assert bool(done.stderr) == bool(status)
+
+
+@pytest.mark.parametrize("group", ["container", "image"])
+def test_groups_have_help(wherry, group):
+    assert "inspect" in wherry.out(group, "--help")
+    assert wherry(group, "nosuch", check=False).returncode == 125
+
+
 def test_a_signal_gives_128_and_its_number(wherry):
     assert wherry("run", "--rm", "--init", *NONE, IMAGE, "sh", "-c", "kill -KILL $$", check=False).returncode == 137
 

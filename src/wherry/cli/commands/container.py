@@ -17,7 +17,13 @@ SAME = ("create", "exec", "inspect", "kill", "logs", "rm", "run", "start", "stop
 
 def run(arguments: list[str], settings: Globals) -> int:
     """Run the command of that name."""
-    verb = arguments[0] if arguments else ""
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help"):
+        sys.stdout.write(
+            f"Usage: wherry container COMMAND …\n\nManage containers.\n\nCommands: ls, {', '.join(SAME)}\n\n"
+            "ls is wherry ps, the others are the commands of the same names; wherry container COMMAND --help says more.\n"
+        )
+        return 0 if arguments else 1
     if verb == "cleanup":
         return _cleanup(arguments[1:], settings)
     name = "ps" if verb in ("ls", "list", "ps") else verb

@@ -18,7 +18,13 @@ SAME = {
 
 def run(arguments: list[str], settings: Globals) -> int:
     """Run the command of that name."""
-    verb = arguments[0] if arguments else ""
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help"):
+        sys.stdout.write(
+            f"Usage: wherry image COMMAND …\n\nManage images.\n\nCommands: {', '.join(SAME)}\n\n"
+            "ls is wherry images, rm is wherry rmi, the others are the commands of the same names; wherry image COMMAND --help says more.\n"
+        )
+        return 0 if arguments else 1
     if verb not in SAME:
         sys.stderr.write(f"Error: unknown command image {verb!r}\n  → one of: {', '.join(SAME)}\n")
         return ENGINE_STATUS

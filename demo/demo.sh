@@ -114,5 +114,5 @@ step "What a run does to the system: the beginning of its launch plan" \
 step "Stop" "$wherry" stop "$container"
 step "Remove the container" "$wherry" rm "$container"
 step "Remove the image" "$wherry" rmi "$image"
-expect "$("$wherry" ps -aq)" ""
+expect "$("$wherry" ps -a --format '{{.Names}}' | grep -Fx "$container" || true)" ""
 printf '\nDone: everything was removed.\n'

@@ -21,7 +21,8 @@ def run(arguments: list[str], settings: Globals) -> int:
     if verb in ("-h", "--help"):
         sys.stdout.write(
             f"Usage: wherry container COMMAND …\n\nManage containers.\n\nCommands: ls, {', '.join(SAME)}\n\n"
-            "ls is wherry ps, the others are the commands of the same names; wherry container COMMAND --help says more.\n"
+            "ls is wherry ps, the others are the commands of the same names.\n"
+            "wherry container COMMAND --help says more.\n"
         )
         return 0 if arguments else 1
     if verb == "cleanup":

@@ -22,7 +22,8 @@ def run(arguments: list[str], settings: Globals) -> int:
     if verb in ("-h", "--help"):
         sys.stdout.write(
             f"Usage: wherry image COMMAND …\n\nManage images.\n\nCommands: {', '.join(SAME)}\n\n"
-            "ls is wherry images, rm is wherry rmi, the others are the commands of the same names; wherry image COMMAND --help says more.\n"
+            "ls is wherry images, rm is wherry rmi, the others are the commands of the same names.\n"
+            "wherry image COMMAND --help says more.\n"
         )
         return 0 if arguments else 1
     if verb not in SAME:

@@ -30,6 +30,7 @@ def write_config(
     config = container_document(engine, container_id, options, image, root)
     with open(os.path.join(engine.folder(container_id), "config.json"), "w", encoding="utf-8") as file:
         file.write(dumps(config))
+    _make_volumes(engine, container_id, config)
     return config
 
 
@@ -138,20 +139,30 @@ def _binds(engine: Engine, container_id: str, mounts: tuple[BindMount, ...]) -> 
     targets = {mount.target for mount in mounts}
     folder = engine.folder(container_id)
     binds = [(os.path.join(folder, name), f"/etc/{name}", ()) for name in NAME_FILES if f"/etc/{name}" not in targets]
-    return [*binds, *[(_source(engine, mount), mount.target, mount.options) for mount in mounts]]
+    sources = [_source(engine, container_id, index, mount) for index, mount in enumerate(mounts)]
+    return [*binds, *[(source, mount.target, mount.options) for source, mount in zip(sources, mounts, strict=True)]]
 
 
-def _source(engine: Engine, mount: BindMount) -> str:
-    """The host path of a `-v` source: absolute as it is, relative with a dot, else a named volume."""
+def _source(engine: Engine, container_id: str, index: int, mount: BindMount) -> str:
+    """The host path of a `-v` source: absolute as it is, relative with a dot, else a volume.
+
+    A named volume outlives its containers; one without a name lies in its container's folder and goes with it.
+    """
     source = mount.source
     if source.startswith(("/", "./", "../")) or source in (".", ".."):
         path = os.path.realpath(source)
         if not os.path.exists(path):
             raise WherryError(NOT_FOUND, f"volume source {source} does not exist", hint="make it first")
         return path
-    if source and not valid_name(source):
+    if not source:
+        return os.path.join(engine.folder(container_id), "volumes", str(index))
+    if not valid_name(source):
         raise WherryError(INVALID_ARGUMENT, f"volume name {source!r} is invalid", hint="[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-    name = source or os.urandom(32).hex()
-    path = os.path.join(engine.store.root, "volumes", name, "_data")
-    os.makedirs(path, mode=0o755, exist_ok=True)
-    return path
+    return os.path.join(engine.store.root, "volumes", source, "_data")
+
+
+def _make_volumes(engine: Engine, container_id: str, config: dict[str, Any]) -> None:
+    places = (os.path.join(engine.store.root, "volumes", ""), os.path.join(engine.folder(container_id), "volumes", ""))
+    for mount in config["mounts"]:
+        if mount["type"] == "bind" and mount["source"].startswith(places):
+            os.makedirs(mount["source"], mode=0o755, exist_ok=True)

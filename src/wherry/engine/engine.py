@@ -218,9 +218,7 @@ class Engine:
         MonitorFolder(self.run_root, container_id).remove()
         folder = self.folder(container_id)
         if os.path.isdir(folder):
-            for name in os.listdir(folder):
-                os.unlink(os.path.join(folder, name))
-            os.rmdir(folder)
+            remove_folder(folder)
         self.records.delete(container_id)
         lock = os.path.join(self.run_root, "locks", container_id)
         if os.path.exists(lock):
@@ -293,3 +291,14 @@ def _is_at(descriptor: int, path: str) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a container's own folder with its files and unnamed volumes."""
+    if os.path.isdir(os.path.join(folder, "volumes")):
+        from shutil import rmtree
+
+        rmtree(os.path.join(folder, "volumes"))
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+    os.rmdir(folder)

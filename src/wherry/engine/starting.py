@@ -24,7 +24,7 @@ def start_monitor(engine: Engine, record: Record, facts: dict[str, Any], *, atta
     """Hand the container to a new monitor, which has created it when this returns.
 
     The record says `started` before anything exists, so whoever finds it after a kill can settle it. Raises
-    StartFailed, with the network taken down and the record saying `exited`.
+    StartFailed, with the network taken down and the record saying `created`.
     """
     owner = owner_token()
     engine.records.update(record.id, durable=False, state=records.STARTED, boot=boot_id(), owner=owner)
@@ -34,7 +34,8 @@ def start_monitor(engine: Engine, record: Record, facts: dict[str, Any], *, atta
         failed = engine.records.get(record.id) or record
         engine.fold(failed)
         status = error.exit_status if isinstance(error, launch.StartFailed) else 125
-        engine.records.update(record.id, exit_code=status, error=str(error))
+        # It has not run: as docker's, it stays created, with the reason.
+        engine.records.update(record.id, state=records.CREATED, exit_code=status, error=str(error))
         raise
 
 

@@ -346,4 +346,6 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 def _reason(error: HTTPError) -> str:
     reason = getattr(error, "reason", None) or error
     text = str(reason)
-    return text.rpartition(">: ")[2] or text
+    for end_of_object in (">: ", "): "):
+        text = text.rpartition(end_of_object)[2] or text
+    return text

@@ -121,6 +121,27 @@ def test_writes_stay_in_the_container_and_volumes_last(wherry, tmp_path):
     assert out.stdout == "2\n" and "Read-only" in out.stderr
 
 
+def test_volumes_without_a_name_go_with_their_container(wherry, name):
+    wherry("run", "--name", name, *NONE, "-v", "/data", IMAGE, "sh", "-c", "echo 1 >/data/f")
+    assert len(list((wherry.root / "engine").glob("*/volumes/0/f"))) == 1
+    wherry("rm", name)
+    assert not list((wherry.root / "engine").glob("*"))
+
+
+def test_a_start_that_fails_leaves_the_container_created(wherry, name):
+    assert wherry("run", "-d", "--name", name, *NONE, IMAGE, "nosuchcommand", check=False).returncode == 127
+    facts = wherry.out("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", name)
+    assert facts.startswith("created 127 ") and "nosuchcommand" in facts
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"), [(("run", "--rm", "-it", *NONE, IMAGE), 125), (("exec", "-it", "nobody"), 1)]
+)
+def test_a_terminal_is_needed_for_one(wherry, verb, status):
+    done = wherry(*verb, "cat", check=False, input="x")
+    assert done.returncode == status and "not a TTY" in done.stderr
+
+
 def test_detached_life(wherry, name):
     identifier = wherry.out(
         "run",
@@ -242,7 +263,8 @@ def test_inspect_and_templates(wherry, name):
 
 
 def test_explain_changes_nothing(wherry):
-    out = wherry.out("explain", "-p", "80", IMAGE, "true")
+    out = wherry.out("explain", "-p", "80", "-v", "unmade:/x", "-v", "/y", IMAGE, "true")
+    assert not (wherry.root / "volumes/unmade").exists()
     assert "overlay" in out and "execute" in out.lower()
     assert wherry.out("ps", "-aq") == ""
 

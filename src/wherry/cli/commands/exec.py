@@ -36,6 +36,10 @@ def run(arguments: list[str], settings: Globals) -> int:
     parsed = arguments_parser.parse_args(arguments)
     if not parsed.command:
         arguments_parser.error("name a command")
+    if parsed.tty and parsed.interactive and not parsed.detach:
+        from wherry.cli.terminal import require_terminal
+
+        require_terminal()
     request = ExecRequest(
         parsed.command,
         env=environment(parsed.env, parsed.env_file),

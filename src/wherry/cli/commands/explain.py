@@ -18,6 +18,7 @@ def parser() -> Parser:
     """The flags: those of `run`, or a bundle alone."""
     parser = Parser("explain", "Show what a run would do to the system. Nothing is done.")
     parser.add_argument("-d", "--detach", action="store_true", help="as for run; makes no difference here")
+    parser.add_argument("--bundle", metavar="DIR", help="an OCI bundle, instead of flags and an image")
     add_create_flags(parser)
     return parser
 
@@ -28,7 +29,7 @@ def run(arguments: list[str], settings: Globals) -> int:
         return _explain_bundle(arguments[1:])
     if arguments and arguments[0].startswith("--bundle="):
         return _explain_bundle([arguments[0].partition("=")[2]])
-    parsed = parser().parse_args([word for word in arguments if word != "run" or word != arguments[0]])
+    parsed = parser().parse_args(arguments[1:] if arguments[:1] == ["run"] else arguments)
     from wherry.engine.preview import preview_plan
     from wherry.plan.explain import explain
 

@@ -29,6 +29,10 @@ def run(arguments: list[str], settings: Globals) -> int:
     """The command's exit status is the container's."""
     parsed = parser().parse_args(arguments)
     options = create_options(parsed)
+    if parsed.tty and parsed.stdin and not parsed.detach:
+        from wherry.cli.terminal import require_terminal
+
+        require_terminal()
     with open_engine(settings) as engine:
         from wherry.cli.images import ensure_image
 

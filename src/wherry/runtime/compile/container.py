@@ -64,6 +64,7 @@ def _compile_steps(draft: Draft, process: Process, hooks: Hooks) -> None:
     cgroup.after_clone(setup)
     if rdt is not None:
         rdt.after_clone(setup)
+    process.limit(draft)  # by HOST and before INIT takes other ids: prlimit asks for the same ids, or more rights
     process.score(draft)
     process.schedule(draft)
     _configure_host_devices(draft)
@@ -73,7 +74,6 @@ def _compile_steps(draft: Draft, process: Process, hooks: Hooks) -> None:
     hooks.emit(setup, "createRuntime", "creating")
     setup.emit("POST", HOOKS_DONE)
     setup.emit("SAVE_STATE")
-    process.limit(draft)  # INIT is ready: few descriptors or small files are enough for the rest
     if options.pidfd_socket:
         setup.emit("PIDFD_SEND", PIDFD_SOCKET)
     if options.pid_file:

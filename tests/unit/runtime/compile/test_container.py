@@ -38,12 +38,12 @@ def test_the_order_of_the_meeting_points():
     assert talk == [("POST", 1), ("AWAIT", 2), ("POST", 3)]
     talk = [(name, values["token"]) for name, values, _ in plan.steps("INIT", "POST", "AWAIT")]
     assert talk == [("AWAIT", 1), ("POST", 2), ("AWAIT", 3)]
-    assert plan.names("HOST")[-2:] == ["SAVE_STATE", "RLIMIT"]
+    assert plan.names("HOST")[-1] == "SAVE_STATE"
 
 
 def test_pid_file_and_pidfd():
     plan = compiled(config(), pid_file="/run/p", pidfd_socket="/run/s")
-    assert plan.names("HOST")[-4:] == ["SAVE_STATE", "RLIMIT", "PIDFD_SEND", "PID_FILE"]
+    assert plan.names("HOST")[-3:] == ["SAVE_STATE", "PIDFD_SEND", "PID_FILE"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -436,4 +437,37 @@ int state_remove(const char *root, const char *id, struct failure *f)
 			break;
 	}
 	return errno == ENOENT ? 0 : fail(f, errno, "remove %s", path);
+}
+
+/* `<id>~<pid>` of a creator that is gone and holds no lock. */
+static bool is_abandoned(int root, const char *name, const char *id)
+{
+	size_t length = strlen(id);
+	char path[NAME_MAX + 8], *end;
+
+	if (strncmp(name, id, length) != 0 || name[length] != '~')
+		return false;
+	long pid = strtol(name + length + 1, &end, 10);
+	if (*end || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH)
+		return false;
+	snprintf(path, sizeof path, "%s/lock", name);
+	int lock = openat(root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	bool held = lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0;
+	if (lock >= 0)
+		close(lock);
+	return !held;
+}
+
+void state_remove_drafts(const char *root, const char *id)
+{
+	char path[PATH_MAX];
+	DIR *folder = opendir(root);
+
+	if (!folder)
+		return;
+	for (struct dirent *entry; (entry = readdir(folder));)
+		if (is_abandoned(dirfd(folder), entry->d_name, id) &&
+		    snprintf(path, sizeof path, "%s/%s", root, entry->d_name) < (int)sizeof path && empty_folder(path) == 0)
+			rmdir(path);
+	closedir(folder);
 }

@@ -58,3 +58,5 @@ char process_letter(pid_t pid);
 
 /* Remove the files of the folder and the folder; what is missing is no error. */
 int state_remove(const char *root, const char *id, struct failure *f);
+/* Remove what creators of this id that were killed had prepared. */
+void state_remove_drafts(const char *root, const char *id);

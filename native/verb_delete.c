@@ -42,6 +42,7 @@ static int delete_one(const char *root, const char *id, void *context, struct fa
 		status = delete_open(&s, root, id, force, f);
 		state_close(&s);
 	}
+	state_remove_drafts(root, id);
 	return force && status < 0 && !strcmp(f->text, NO_CONTAINER) ? 0 : status;
 }
 

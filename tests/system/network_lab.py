@@ -7,11 +7,12 @@ container are made inside its namespace and used from here.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sqlite3
 import struct
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ HOST_ADDRESS = "192.0.2.1"
 OUTSIDE_ADDRESS = "192.0.2.2"
 TIMEOUT_S = 5.0
 REFUSED_S = 0.4
+TRIES = 10
 
 
 class Box:
@@ -157,12 +159,17 @@ def talk_udp(client: Box | Host, target: tuple[str, int], server: Box | Host, po
     with server.socket(socket.SOCK_DGRAM) as far, client.socket(socket.SOCK_DGRAM) as near:
         far.bind(("0.0.0.0", port))
         near.connect(target)
-        near.send(b"ping")
-        data, source = far.recvfrom(16)
-        assert data == b"ping"
-        far.sendto(b"pong", source)
-        assert near.recv(16) == b"pong"
-        return str(source[0])
+        near.settimeout(0.5)
+        for _ in range(TRIES):  # a datagram may be lost: the first one while neighbours are still being asked for
+            near.send(b"ping")
+            if select.select([far], [], [], 0.5)[0]:
+                data, source = far.recvfrom(16)
+                assert data == b"ping"
+                far.sendto(b"pong", source)
+                with suppress(TimeoutError):
+                    assert near.recv(16) == b"pong"
+                    return str(source[0])
+        raise TimeoutError(f"no datagram came through to {target} and back in {TRIES} tries")
 
 
 def is_cut_off(client: Box | Host, target: tuple[str, int], server: Box | Host, port: int) -> bool:

@@ -216,8 +216,11 @@ def wait_until(condition: Any, timeout_s: float = 20, message: str = "condition 
 
 def children() -> list[int]:
     """Our children, with the orphans that came to us as their subreaper."""
-    tasks = Path("/proc/self/task")
-    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended has none
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
 
 
 def process_state(pid: int) -> str:

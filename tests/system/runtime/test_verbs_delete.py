@@ -197,3 +197,18 @@ def test_a_process_that_cannot_die_is_named(container: Container, place: Path, o
         assert container.exists
     wait_until(lambda: process_state(init) == "")
     container.delete()
+
+
+def test_what_a_killed_creator_prepared_goes_too(runtime, only) -> None:
+    only("wherry-runtime")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in (f"box~{ended.pid}", f"other~{ended.pid}", f"box~{os.getpid()}"):
+        (runtime.root / name).mkdir()
+        (runtime.root / name / "lock").touch()
+    runtime("delete", "--force", "box")
+    left = sorted(path.name for path in runtime.root.iterdir())
+    assert left == sorted([f"other~{ended.pid}", f"box~{os.getpid()}"])
+    for name in left:
+        (runtime.root / name / "lock").unlink()
+        (runtime.root / name).rmdir()

@@ -202,7 +202,12 @@ class Engine:
     def delete_runtime_state(self, container_id: str) -> None:
         """Remove the runtime's state folder with all it stands for (processes, cgroups)."""
         state_root = os.path.join(self.run_root, "runtime")
-        if os.path.isdir(os.path.join(state_root, container_id)):
+        try:
+            names = os.listdir(state_root)
+        except FileNotFoundError:
+            return
+        # also what a creator that was killed had only prepared
+        if any(name.partition("~")[0] == container_id for name in names):
             from wherry.runtime.api import Runtime
 
             Runtime(state_root).delete(container_id, force=True)

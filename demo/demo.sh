@@ -114,5 +114,6 @@ step "What a run does to the system: the beginning of its launch plan" \
 step "Stop" "$wherry" stop "$container"
 step "Remove the container" "$wherry" rm "$container"
 step "Remove the image" "$wherry" rmi "$image"
+# grep ends with 1 when it finds nothing, which is what is hoped for
 expect "$("$wherry" ps -a --format '{{.Names}}' | grep -Fx "$container" || true)" ""
 printf '\nDone: everything was removed.\n'

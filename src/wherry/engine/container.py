@@ -121,8 +121,16 @@ class Container:
 
     # Starting
 
-    def start(self) -> None:
+    def start(self, *, remove_on_failure: bool = False) -> None:
         """Start the container; one that runs already is left alone. Raises StartFailed (126, 127)."""
+        try:
+            self._start()
+        except BaseException:
+            if remove_on_failure:
+                self.remove(force=True)
+            raise
+
+    def _start(self) -> None:
         checked = "health" in self.facts()  # the check's plan must be there before the monitor starts anything
         report = self.launch(attached=checked)
         if report is None:

@@ -93,12 +93,7 @@ class Engine:
     def run(self, options: CreateOptions) -> Container:
         """Create a container and start it."""
         container = self.create(options)
-        try:
-            container.start()
-        except BaseException:
-            if options.remove:
-                container.remove(force=True)
-            raise
+        container.start(remove_on_failure=options.remove)
         return container
 
     def create(self, options: CreateOptions) -> Container:

@@ -120,29 +120,13 @@ class OverlaySnapshotter:
         """Everything the container wrote."""
         from wherry.store import rootdir
 
-        directory = self._paths.container(container_id)
-        try:
-            os.rmdir(f"{directory}/merged")  # fails while it is mounted, before anything is lost
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise WherryError(
-                FAILED_PRECONDITION,
-                f"cannot remove the root of container {container_id}: {error.strerror}",
-                hint="unmount it first",
-                path=f"{directory}/merged",
-            ) from None
-        rootdir.remove_tree(directory)
+        rootdir.remove_container_root(self._paths.container(container_id), container_id)
 
     def usage(self, path: str) -> Usage:
         """Walks the directory."""
         from wherry.store import rootdir
 
-        fd = os.open(path, rootdir.DIRECTORY)
-        try:
-            return Usage(*rootdir.allocated(fd))
-        finally:
-            os.close(fd)
+        return Usage(*rootdir.allocated_below(path))
 
 
 def supported(paths: Layout) -> bool:

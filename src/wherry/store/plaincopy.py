@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from wherry.errors import ALREADY_EXISTS, FAILED_PRECONDITION, NOT_FOUND, WherryError
+from wherry.errors import ALREADY_EXISTS, NOT_FOUND, WherryError
 from wherry.store.base import ContainerRoot, LayerTarget, Usage
 
 TYPE_CHECKING = False
@@ -84,29 +84,13 @@ class CopySnapshotter:
         """The whole tree."""
         from wherry.store import rootdir
 
-        directory = self._paths.container(container_id)
-        try:
-            os.rmdir(f"{directory}/merged")  # fails while it is mounted, before anything is lost
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise WherryError(
-                FAILED_PRECONDITION,
-                f"cannot remove the root of container {container_id}: {error.strerror}",
-                hint="unmount it first",
-                path=f"{directory}/merged",
-            ) from None
-        rootdir.remove_tree(directory)
+        rootdir.remove_container_root(self._paths.container(container_id), container_id)
 
     def usage(self, path: str) -> Usage:
         """Walks the directory."""
         from wherry.store import rootdir
 
-        fd = os.open(path, rootdir.DIRECTORY)
-        try:
-            return Usage(*rootdir.allocated(fd))
-        finally:
-            os.close(fd)
+        return Usage(*rootdir.allocated_below(path))
 
     def _copy(self, parents: Sequence[int], path: str) -> None:
         os.mkdir(path, 0o755)

@@ -14,6 +14,8 @@ import stat
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, dlsym, get_errno
 from _struct import pack
 
+from wherry.errors import FAILED_PRECONDITION, WherryError
+
 _OPENAT2 = 437
 _NO_XDEV = 0x01
 _NO_MAGICLINKS = 0x02
@@ -202,3 +204,29 @@ def allocated(fd: int, seen: set[tuple[int, int]] | None = None) -> tuple[int, i
         finally:
             os.close(current)
     return size, inodes
+
+
+def allocated_below(path: str) -> tuple[int, int]:
+    """As `allocated`, for a directory by its path."""
+    fd = os.open(path, DIRECTORY)
+    try:
+        return allocated(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_container_root(directory: str, container_id: str) -> None:
+    """Remove all that a container wrote. FAILED_PRECONDITION, with nothing lost, while it is mounted."""
+    mountpoint = f"{directory}/merged"
+    try:
+        os.rmdir(mountpoint)  # fails while something is mounted there
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise WherryError(
+            FAILED_PRECONDITION,
+            f"cannot remove the root of container {container_id}: {error.strerror}",
+            hint="unmount it first",
+            path=mountpoint,
+        ) from None
+    remove_tree(directory)

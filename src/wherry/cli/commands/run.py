@@ -43,25 +43,12 @@ def run(arguments: list[str], settings: Globals) -> int:
         if parsed.detach:
             from wherry.cli.output import line
 
-            start_or_remove(container, options.remove)
+            container.start(remove_on_failure=options.remove)
             line(container.id)
             return 0
         from wherry.cli.foreground import run_in_foreground
 
         return run_in_foreground(container, options, detach_keys=parsed.detach_keys, proxy_signals=parsed.sig_proxy)
-
-
-def start_or_remove(container: object, remove: bool) -> None:
-    """Start; when that fails a container of `--rm` goes away."""
-    from wherry.engine.container import Container
-
-    assert isinstance(container, Container)
-    try:
-        container.start()
-    except BaseException:
-        if remove:
-            container.remove(force=True)
-        raise
 
 
 def status(error: BaseException) -> int:
